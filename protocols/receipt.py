@@ -1,0 +1,23 @@
+"""Receipts: what became of each piece of a result, down to the words that were heard."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from microturn.protocols._message import Message
+
+ReceiptState: TypeAlias = Literal["queued", "woven", "heard", "interrupted", "superseded", "expired", "dropped"]
+SETTLED: frozenset[str] = frozenset({"heard", "interrupted", "superseded", "expired", "dropped"})
+"""States after which a piece is not spoken again under the same receipt."""
+
+
+class Receipt(Message):
+    """The state of one event's words, from the playout's report."""
+
+    task_id: str
+    seq: int
+    state: ReceiptState
+    words_heard: int = 0
+    words_total: int = 0
+    session_ms: int
+    """Session time at which the state was reached."""
