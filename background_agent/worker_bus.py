@@ -1,0 +1,87 @@
+"""The seam between a worker and the queue that feeds it: what a worker takes, sends and is told.
+
+An implementation delivers at least once and fences: it knows which attempt owns a task, refuses the words of any
+other, and drops a number that it has seen. It knows nothing of models and tools; a worker knows nothing of
+streams, leases in seconds and servers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from microturn.protocols import ContextPackage, DelegationEvent
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEntry:
+    """One delivery of a task. The same task may be delivered again under the same `entry_id`."""
+
+    entry_id: str
+    """The queue's name of the delivery; the worker only hands it back."""
+    package: ContextPackage
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A task that is now this worker's."""
+
+    attempt: int
+    """The fencing token, counted from 1."""
+    next_seq: int
+    """Number of the first event that this attempt sends."""
+    emitted: tuple[DelegationEvent, ...] = ()
+    """What earlier attempts sent, in order. It may have been spoken, and cannot be unsaid."""
+    remaining_s: float = 60.0
+    """Time left until the deadline, by the queue's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmitResult:
+    """What the queue says to one event."""
+
+    fenced: bool = False
+    """Whether another attempt owns the task; nothing was sent, and this attempt must stop in silence."""
+    duplicate: bool = False
+    """Whether the number was seen before; nothing was sent, and all is well."""
+    cancel: bool = False
+    """Whether the user no longer wants the task."""
+    updates: tuple[str, ...] = ()
+    """Corrections from the user that this attempt was not yet told of, oldest first."""
+    backlog: int = 0
+    """Events that the reader of this task's results has not taken in yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeatResult:
+    """What the queue says to a sign of life. The fields are those of `EmitResult`."""
+
+    fenced: bool = False
+    cancel: bool = False
+    updates: tuple[str, ...] = ()
+    backlog: int = 0
+
+
+class WorkerBus(Protocol):
+    """A worker's side of the delegation bus. Every method is a cancellation point and may be called concurrently.
+
+    A connection that fails is repeated inside, as long as the lease allows; every method is safe to repeat.
+    """
+
+    async def take(self) -> TaskEntry:
+        """Wait for a delivery. A cancelled call loses none: what it took comes again after the lease."""
+
+    async def begin(self, entry: TaskEntry) -> Begun | None:
+        """Make the task this worker's.
+
+        Returns None where there is nothing to run: it ended, was cancelled, expired, or was tried too often; the
+        queue has then sent the terminal event itself and forgotten the entry.
+        """
+
+    async def emit(
+        self, task_id: str, attempt: int, seq: int, event: DelegationEvent, *, finish: bool = False
+    ) -> EmitResult:
+        """Send one event; with `finish` also end the task and forget its entry, all in one step."""
+
+    async def beat(self, entry: TaskEntry, attempt: int) -> BeatResult:
+        """Renew the lease of a task that really runs."""
