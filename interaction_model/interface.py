@@ -38,7 +38,7 @@ class ModelSession(Protocol):
 class InteractionModel(Protocol):
     """One loaded model that serves many sessions.
 
-    All methods are called from one thread, never from the event loop's. None of them may wait for a peer.
+    Methods are called one at a time and never on the event loop's thread. None of them may wait for a peer.
     """
 
     def open(self, config: SessionConfig) -> ModelSession:

@@ -22,17 +22,20 @@ from microturn.protocols.delegation import WeaveMode as WeaveMode
 from microturn.protocols.micro_turn import INPUT_RATE_HZ as INPUT_RATE_HZ
 from microturn.protocols.micro_turn import INPUT_SAMPLES as INPUT_SAMPLES
 from microturn.protocols.micro_turn import MICRO_TURN_MS as MICRO_TURN_MS
+from microturn.protocols.micro_turn import OUTPUT_LEAD_SAMPLES as OUTPUT_LEAD_SAMPLES
 from microturn.protocols.micro_turn import OUTPUT_RATE_HZ as OUTPUT_RATE_HZ
 from microturn.protocols.micro_turn import OUTPUT_SAMPLES as OUTPUT_SAMPLES
 from microturn.protocols.micro_turn import SILENCE as SILENCE
 from microturn.protocols.micro_turn import Action as Action
 from microturn.protocols.micro_turn import Cancel as Cancel
 from microturn.protocols.micro_turn import Delegate as Delegate
+from microturn.protocols.micro_turn import Dismiss as Dismiss
 from microturn.protocols.micro_turn import Floor as Floor
 from microturn.protocols.micro_turn import FloorState as FloorState
 from microturn.protocols.micro_turn import Frame as Frame
 from microturn.protocols.micro_turn import MicroTurnInput as MicroTurnInput
 from microturn.protocols.micro_turn import MicroTurnOutput as MicroTurnOutput
+from microturn.protocols.micro_turn import Resume as Resume
 from microturn.protocols.micro_turn import Samples as Samples
 from microturn.protocols.micro_turn import SpokenWord as SpokenWord
 from microturn.protocols.micro_turn import Transcript as Transcript
@@ -52,6 +55,7 @@ __all__ = (
     "INPUT_RATE_HZ",
     "INPUT_SAMPLES",
     "MICRO_TURN_MS",
+    "OUTPUT_LEAD_SAMPLES",
     "OUTPUT_RATE_HZ",
     "OUTPUT_SAMPLES",
     "SETTLED",
@@ -62,6 +66,7 @@ __all__ = (
     "ContextPackage",
     "Delegate",
     "DelegationEvent",
+    "Dismiss",
     "EventKind",
     "Floor",
     "FloorState",
@@ -74,6 +79,7 @@ __all__ = (
     "Receipt",
     "ReceiptState",
     "Reference",
+    "Resume",
     "RunningDelegation",
     "Samples",
     "SideEffect",

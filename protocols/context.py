@@ -85,7 +85,11 @@ class ContextPackage(Message):
             keep = package.history[max(1, len(package.history) // 4) :]
             gone = self.history[: len(self.history) - len(keep)]
             package = self.model_copy(
-                update={"history": keep, "dropped_turns": self.dropped_turns + len(gone), "summary": _summary(gone)}
+                update={
+                    "history": keep,
+                    "dropped_turns": self.dropped_turns + len(gone),
+                    "summary": _summary(gone),
+                }
             )
         excess = len(package.encode().encode()) - limit_bytes
         if excess > 0:

@@ -28,6 +28,10 @@ OUTPUT_SAMPLES = OUTPUT_RATE_HZ * MICRO_TURN_MS // 1000
 Samples: TypeAlias = npt.NDArray[np.float32]
 """Mono sound, shape `(S,)`, in the range -1 to 1."""
 
+OUTPUT_LEAD_SAMPLES = 960
+"""How far an output may run ahead of the beat (40 ms): the first one of a speech is longer by this much, so that
+a step that is a little late leaves no gap between words."""
+
 SILENCE: Samples = np.zeros(0, np.float32)
 """An output that says nothing. It is empty, so that silence is never queued behind itself."""
 
@@ -115,6 +119,8 @@ class Utterance:
     source: Literal["reply", "filler", "woven"]
     item_id: str | None = None
     """For `woven`: the `WovenText.item_id`."""
+    start_sample: int = 0
+    """Where it begins in this output's audio."""
 
     @property
     def words(self) -> int:
@@ -175,7 +181,17 @@ class Cancel:
     reason: str
 
 
-Action: TypeAlias = Delegate | Update | Cancel
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Go on with what was cut off: the user asked for the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dismiss:
+    """Drop what was cut off: the user does not want the rest."""
+
+
+Action: TypeAlias = Delegate | Update | Cancel | Resume | Dismiss
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +200,8 @@ class MicroTurnOutput:
 
     index: int
     audio: Samples = field(default_factory=lambda: SILENCE)
-    """At 24 kHz, shape `(S,)` with S at most `k * 4800`; empty when the model is silent."""
+    """At 24 kHz, shape `(S,)`; empty when the model is silent. All outputs of a speech together are never more than
+    `OUTPUT_LEAD_SAMPLES` ahead of the beat."""
     text: str = ""
     """What is written to the screen."""
     floor: FloorState = FloorState()
@@ -192,5 +209,6 @@ class MicroTurnOutput:
     utterances: tuple[Utterance, ...] = ()
     words: tuple[SpokenWord, ...] = ()
     transcripts: tuple[Transcript, ...] = ()
-    stop: bool = False
-    """Discard what was sent and not yet played: the user took the floor."""
+    playout: Literal["play", "hold", "stop"] = "play"
+    """What becomes of speech that was sent and not yet played. `hold`: wait, the user may be taking the floor;
+    a later `play` goes on at the same sample. `stop`: discard it, the user has the floor."""

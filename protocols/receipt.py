@@ -6,9 +6,11 @@ from typing import Literal, TypeAlias
 
 from microturn.protocols._message import Message
 
-ReceiptState: TypeAlias = Literal["queued", "woven", "heard", "interrupted", "superseded", "expired", "dropped"]
-SETTLED: frozenset[str] = frozenset({"heard", "interrupted", "superseded", "expired", "dropped"})
-"""States after which a piece is not spoken again under the same receipt."""
+ReceiptState: TypeAlias = Literal[
+    "queued", "woven", "heard", "interrupted", "superseded", "expired", "dropped"
+]
+SETTLED: frozenset[str] = frozenset({"heard", "superseded", "expired", "dropped"})
+"""States after which nothing more happens to a piece; the rest of an interrupted one is offered again."""
 
 
 class Receipt(Message):

@@ -1,0 +1,29 @@
+"""Errors of the runtime.
+
+UserError
+└── AudioFileError              a recording cannot be read or written
+UnavailableError
+├── AudioDeviceError            no microphone or speaker can be opened
+└── MissingExtraError           an optional package is not installed
+"""
+
+from __future__ import annotations
+
+from microturn.protocols import UnavailableError, UserError
+
+
+class AudioFileError(UserError):
+    """A recording cannot be read or written; the text names the file and what would help."""
+
+
+class AudioDeviceError(UnavailableError):
+    """No microphone or speaker can be opened; the text says what can be used instead."""
+
+
+class MissingExtraError(UnavailableError):
+    """An optional package is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed: pip install 'microturn[{extra}]'"
+        )
