@@ -1,1 +1,32 @@
-"""To be described by its first module."""
+"""Tools: how a function becomes one, how they are found, and how they are called within limits.
+
+The built-in ones are in `microturn.tools.builtin`. Knows nothing of models, agents, queues or sound.
+"""
+
+from microturn.tools._errors import ToolError as ToolError
+from microturn.tools._errors import ToolFailed as ToolFailed
+from microturn.tools._errors import ToolRetry as ToolRetry
+from microturn.tools._errors import UnknownToolError as UnknownToolError
+from microturn.tools.context import ToolContext as ToolContext
+from microturn.tools.decorator import AnyTool as AnyTool
+from microturn.tools.decorator import Tool as Tool
+from microturn.tools.decorator import tool as tool
+from microturn.tools.registry import ENTRY_POINT_GROUP as ENTRY_POINT_GROUP
+from microturn.tools.registry import ToolRegistry as ToolRegistry
+from microturn.tools.result import Spoken as Spoken
+from microturn.tools.result import ToolResult as ToolResult
+
+__all__ = (
+    "ENTRY_POINT_GROUP",
+    "AnyTool",
+    "Spoken",
+    "Tool",
+    "ToolContext",
+    "ToolError",
+    "ToolFailed",
+    "ToolRegistry",
+    "ToolResult",
+    "ToolRetry",
+    "UnknownToolError",
+    "tool",
+)

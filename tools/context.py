@@ -1,0 +1,48 @@
+"""What a running tool may know and do beyond its arguments.
+
+Knows nothing of how progress or speech travels: whoever calls the registry hands in two functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from microturn.protocols import ContextPackage, Speech
+from microturn.tools.text import clean, one_line
+
+PROGRESS_LIMIT_CHARS = 500
+SPEECH_LIMIT_CHARS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolContext:
+    """Handed to a tool that has a parameter of this type. One call owns it."""
+
+    package: ContextPackage
+    """The task on whose behalf the tool runs."""
+    progress: Callable[[str], Awaitable[None]]
+    """Reports how far the work has come. The words may be woven into the live speech, so make them sentences."""
+    say: Callable[[Speech], Awaitable[None]]
+    """Schedules words. `Speech.not_before_ms` is session time; count it from `package.said_end_ms`."""
+    data_dir: Path
+    """A folder of this user's that outlives the process. It may not exist yet."""
+    idempotency_key: str
+    """The task's id and the number of the call in it: a repeated attempt brings the same key again."""
+
+    @staticmethod
+    def key(task_id: str, call_index: int) -> str:
+        """Make the idempotency key of a task's call, the calls being counted from 0."""
+        return f"{task_id}/{call_index}"
+
+    def cleaned(self) -> ToolContext:
+        """Return this context with control characters taken out of, and a limit put on, all that is reported."""
+
+        async def progress(text: str) -> None:
+            await self.progress(clean(text[: 2 * PROGRESS_LIMIT_CHARS])[:PROGRESS_LIMIT_CHARS])
+
+        async def say(speech: Speech) -> None:
+            await self.say(speech.model_copy(update={"text": one_line(speech.text, SPEECH_LIMIT_CHARS)}))
+
+        return replace(self, progress=progress, say=say)

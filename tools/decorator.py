@@ -1,0 +1,132 @@
+"""`@tool`: an async function with types and a docstring becomes a tool.
+
+Knows nothing of registries, agents or transports.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Generic, ParamSpec, TypeAlias, TypeVar, overload
+
+from pydantic import ValidationError
+
+from microturn.protocols import Isolation, SideEffect, ToolSpec, UserError
+from microturn.tools.docstring import parse_docstring
+from microturn.tools.signature import Arguments, read_signature
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+
+
+class Tool(Generic[P, R_co]):
+    """An async function and what others may know of it. Calling it calls the function, unchecked and unlimited."""
+
+    def __init__(self, function: Callable[P, Awaitable[R_co]], spec: ToolSpec, arguments: Arguments) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.spec = spec
+        self.arguments = arguments
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R_co]:
+        """Call the function as it was written."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Tool {self.spec.name}>"
+
+
+AnyTool: TypeAlias = Tool[..., object]
+"""A tool, whatever its parameters and result."""
+
+
+@overload
+def tool(function: Callable[P, Awaitable[R]], /) -> Tool[P, R]: ...
+
+
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    timeout_s: float = 20.0,
+    max_concurrency: int = 4,
+    max_result_bytes: int = 16_384,
+    side_effect: SideEffect = "none",
+    isolation: Isolation = "in_process",
+    egress: tuple[str, ...] = (),
+    permissions: tuple[str, ...] = (),
+    spoken_filler: str | None = None,
+) -> Callable[[Callable[P, Awaitable[R]]], Tool[P, R]]: ...
+
+
+def tool(
+    function: Callable[P, Awaitable[R]] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    timeout_s: float = 20.0,
+    max_concurrency: int = 4,
+    max_result_bytes: int = 16_384,
+    side_effect: SideEffect = "none",
+    isolation: Isolation = "in_process",
+    egress: tuple[str, ...] = (),
+    permissions: tuple[str, ...] = (),
+    spoken_filler: str | None = None,
+) -> Tool[P, R] | Callable[[Callable[P, Awaitable[R]]], Tool[P, R]]:
+    """Make a tool of an async function; used bare or with options.
+
+    The function's name (or `name`), its docstring in Google style and its type hints are what a model is told.
+    A parameter annotated `ToolContext` is filled in by the registry and not shown. `egress` and `permissions`
+    are declared for operators to read; a tool in process is trusted to keep to them.
+
+    Args:
+        function: The function, where the decorator is used bare.
+        name: What models call it: lower case letters, digits and underscores.
+        timeout_s: Seconds after which a call is cancelled.
+        max_concurrency: Calls of this tool that run at once in one registry; the others wait.
+        max_result_bytes: Longest result; the middle of a longer one is left out.
+        side_effect: Whether it may be run again after a crash.
+        isolation: Where it runs. Only "in_process" is available in this version.
+        egress: Hosts that it reaches; "*" is any public one.
+        permissions: What an operator has to allow.
+        spoken_filler: What may be said while it runs.
+
+    Raises:
+        UserError: the function is not async, or lacks a docstring or a type; the text says how to mend it.
+    """
+
+    def decorate(target: Callable[P, Awaitable[R]]) -> Tool[P, R]:
+        label = f"tool `{name or getattr(target, '__name__', repr(target))}`"
+        if not inspect.iscoroutinefunction(target):
+            raise UserError(
+                f"{label} is not an async function; write `async def`, and move blocking work to a thread with "
+                "`await anyio.to_thread.run_sync(...)` inside it"
+            )
+        doc = parse_docstring(target.__doc__ or "")
+        if not doc.description:
+            raise UserError(
+                f"{label} has no docstring; write one sentence that tells a model when to call it"
+            )
+        arguments = read_signature(target, label, doc)
+        try:
+            spec = ToolSpec(
+                name=name or target.__name__,
+                description=doc.description,
+                parameters=arguments.schema,
+                timeout_s=timeout_s,
+                max_concurrency=max_concurrency,
+                max_result_bytes=max_result_bytes,
+                side_effect=side_effect,
+                isolation=isolation,
+                egress=egress,
+                permissions=permissions,
+                spoken_filler=spoken_filler,
+            )
+        except ValidationError as error:
+            problems = "; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())
+            raise UserError(f"{label} has an option out of range: {problems}") from None
+        return Tool(target, spec, arguments)
+
+    return decorate if function is None else decorate(function)
