@@ -1,0 +1,194 @@
+"""The local language model: an OpenAI-compatible server in a process of its own.
+
+    python -m microturn.background_agent.local_model --model FILE.gguf
+
+It listens on the loopback interface only, on a free port, and prints one line of JSON with the address and the
+key of this run. It is polite: one thread and the lowest priority, so that the live conversation beside it keeps
+its beat. With `--parent` it ends with that process, however that one dies. Knows nothing of agents and tools.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from microturn.background_agent._errors import LocalModelError
+
+DEFAULT_CONTEXT_TOKENS = 4096
+"""Prompt and answer together. On a model of 1.5 B parameters this takes about 115 MB."""
+MAX_CONTEXT_TOKENS = 16_384
+_PR_SET_PDEATHSIG = 1
+"""Source: prctl(2) of Linux."""
+
+
+class ModelServer(Protocol):
+    """A running server. It stops when the process ends."""
+
+    listening_address: str
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until standard input closes, the parent dies, or a signal comes. Returns the exit status."""
+    options = _parser().parse_args(arguments)
+    if options.parent is not None:
+        die_with_parent(options.parent)
+    be_polite(options.nice)
+    try:
+        key = secrets.token_urlsafe(24)
+        server = start(options.model, options.context_tokens, options.threads, options.port, key)
+    except LocalModelError as error:
+        print(json.dumps({"error": str(error)}), flush=True)  # noqa: T201  # because this line is the interface
+        return 1
+    ready = {
+        "url": f"{server.listening_address}/v1",
+        "key": key,
+        "model": options.model.name,
+        "pid": os.getpid(),
+    }
+    print(json.dumps(ready), flush=True)  # noqa: T201  # because this line is the interface
+    wait_for_the_end(reads_input=options.parent is not None)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m microturn.background_agent.local_model",
+        description="Serve a GGUF language model on the loopback interface, OpenAI-compatible, on few resources. "
+        "Prints one line of JSON when it is ready: url, key, model, pid; or error.",
+        epilog="Send the key as 'Authorization: Bearer KEY'. `microturn weights fetch qwen2.5-coder-1.5b` gets a model.",
+    )
+    parser.add_argument("--model", type=Path, required=True, metavar="FILE", help="the GGUF file to serve")
+    parser.add_argument(
+        "--context-tokens",
+        type=_bounded(256, MAX_CONTEXT_TOKENS),
+        default=DEFAULT_CONTEXT_TOKENS,
+        metavar="N",
+        help=f"prompt and answer together, 256 to {MAX_CONTEXT_TOKENS}; more takes more memory "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=_bounded(1, 64),
+        default=1,
+        metavar="N",
+        help="compute threads; with those of the live conversation never more than the cores (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--nice",
+        type=_bounded(0, 19),
+        default=19,
+        metavar="N",
+        help="priority, 19 is last (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--port",
+        type=_bounded(0, 65535),
+        default=0,
+        metavar="N",
+        help="0 takes a free one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--parent",
+        type=int,
+        metavar="PID",
+        help="end when this process dies or closes our standard input",
+    )
+    return parser
+
+
+def _bounded(low: int, high: int) -> Callable[[str], int]:
+    """An argument type: a whole number from `low` to `high`."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"expected {low} to {high}, got {value}")
+        return value
+
+    return number
+
+
+def start(model: Path, context_tokens: int, threads: int, port: int, key: str) -> ModelServer:
+    """Load a model and listen. Blocks for seconds.
+
+    Raises:
+        LocalModelError: the package or the file is missing, or the file cannot be loaded.
+    """
+    if not model.is_file():
+        raise LocalModelError(
+            f"there is no model file at {str(model)!r}; give --model the path of a GGUF file"
+        )
+    try:
+        import xllamacpp
+    except ImportError:
+        raise LocalModelError(
+            "the local model needs the package xllamacpp: pip install 'microturn[local-llm]', "
+            "or set MICROTURN_MODEL_URL to an OpenAI-compatible server"
+        ) from None
+    params = xllamacpp.CommonParams()
+    params.model.path = str(model)
+    params.n_ctx = context_tokens
+    params.n_parallel = 1  # One slot keeps the one fixed prefix; what comes meanwhile waits in the server.
+    params.cache_ram_mib = 0  # Its default would keep up to 8 GiB of old prompts.
+    params.n_gpu_layers = 0
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.hostnames, params.port, params.api_keys = ["127.0.0.1"], port, [key]
+    params.cors_origins = "http://127.0.0.1"  # Its default would let any web page in.
+    params.ui = params.endpoint_slots = False
+    params.verbosity = 0
+    try:
+        server: ModelServer = xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise LocalModelError(f"{model.name} could not be loaded as a GGUF model: {error}") from error
+    return server
+
+
+def be_polite(nice: int) -> None:
+    """Lower the priority of this process to `nice`, where the system has such a thing."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+
+
+def die_with_parent(parent: int) -> None:
+    """Arrange for the kernel to kill this process when the thread that started it dies; Linux only.
+
+    Elsewhere, and as a second rope here, `wait_for_the_end` sees the parent's end of our standard input close.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # It died before we had asked.
+            os._exit(1)
+
+
+def wait_for_the_end(*, reads_input: bool) -> None:
+    """Block until a signal comes or, with `reads_input`, until standard input closes."""
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    if reads_input:
+        threading.Thread(target=_read_to_end, args=(ended,), daemon=True).start()
+    ended.wait()
+
+
+def _read_to_end(ended: threading.Event) -> None:
+    while sys.stdin.buffer.read(4096):
+        pass
+    ended.set()
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    os._exit(
+        status
+    )  # The server's own threads may be in the middle of a token; nothing of theirs is worth saving.
