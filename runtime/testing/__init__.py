@@ -1,1 +1,26 @@
-"""To be described by its first module."""
+"""Test helpers for whoever builds on the runtime: scripted models and backgrounds, and a virtual-time stage.
+
+They fake the outside (weights, servers, people), never the runtime itself.
+"""
+
+from microturn.runtime.clock import VirtualClock as VirtualClock
+from microturn.runtime.testing.scripted_background import Result as Result
+from microturn.runtime.testing.scripted_background import ScriptedBackground as ScriptedBackground
+from microturn.runtime.testing.scripted_model import WORD_MS as WORD_MS
+from microturn.runtime.testing.scripted_model import Answer as Answer
+from microturn.runtime.testing.scripted_model import ScriptedModel as ScriptedModel
+from microturn.runtime.testing.scripted_model import ToneVoice as ToneVoice
+from microturn.runtime.testing.scripted_model import UserLine as UserLine
+from microturn.runtime.testing.stage import Stage as Stage
+
+__all__ = (
+    "WORD_MS",
+    "Answer",
+    "Result",
+    "ScriptedBackground",
+    "ScriptedModel",
+    "Stage",
+    "ToneVoice",
+    "UserLine",
+    "VirtualClock",
+)

@@ -1,0 +1,71 @@
+"""A stage: one session of a scripted conversation, run on a virtual clock, with everything seen kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from microturn.protocols import ContextPackage, Samples
+from microturn.runtime.clock import VirtualClock
+from microturn.runtime.events import SessionEvent
+from microturn.runtime.host import Host
+from microturn.runtime.ingress import Ingress
+from microturn.runtime.session import Session
+from microturn.runtime.testing.scripted_background import Result, ScriptedBackground
+from microturn.runtime.testing.scripted_model import Answer, ScriptedModel, UserLine
+from microturn.runtime.weave_policy import WeavePolicy
+
+E = TypeVar("E", bound=SessionEvent)
+
+
+@dataclass(slots=True)
+class _Recording:
+    played_parts: list[Samples] = field(default_factory=list)
+
+    def heard(self, audio: Samples) -> None:
+        """The scripted model hears its script, not sound."""
+
+    def played(self, audio: Samples) -> None:
+        """Keep what was played."""
+        self.played_parts.append(audio)
+
+
+class Stage:
+    """Runs a scripted conversation; see `tests/runtime/test_weaving.py` for use."""
+
+    def __init__(
+        self,
+        lines: Iterable[UserLine] = (),
+        answer: Callable[[str], Answer] = lambda _: Answer(),
+        work: Callable[[ContextPackage], Sequence[Result]] = lambda _: (),
+        policy: WeavePolicy | None = None,
+    ) -> None:
+        self.model = ScriptedModel(lines, answer)
+        self.clock = VirtualClock()
+        self.host = Host(self.model, self.clock)
+        self.background = ScriptedBackground(work, self.host.beat.session_ms)
+        self.events: list[SessionEvent] = []
+        self.source = Ingress()
+        self.source.close()
+        self.session = Session(
+            "stage", self.source, self.background, policy=policy, observers=[self.events.append]
+        )
+        self._recording = _Recording()
+        self.host.add(self.session, taps=[self._recording])
+
+    async def run(self, duration_ms: int) -> None:
+        """Let the conversation go on until this session time."""
+        last = duration_ms // 200 - 1
+        await self.host.run(until=lambda tick: tick.index >= last)
+
+    def seen(self, kind: type[E]) -> list[E]:
+        """Return the events of a kind, oldest first."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def played(self) -> Samples:
+        """What the listener heard, at 24 kHz, from the end of micro-turn 0."""
+        return np.concatenate(self._recording.played_parts)
