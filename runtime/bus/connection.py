@@ -1,0 +1,188 @@
+"""How a process of the bus is connected: two clients, and a look at the server before it is trusted.
+
+Commands and blocking reads want opposite settings, so each has its own client. Commands are given up after a short
+time and repeated, which is safe because every write of the bus is a script that may run twice. A blocking read is
+never repeated by the client: a repeated XREADGROUP would take entries twice, and its reader has its own loop.
+redis-py's defaults (5 s per command, ten repeats, 100 connections) would stall a caller for a minute. Knows nothing
+of tasks.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    ClusterDownError,
+    ConnectionError,
+    MasterDownError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+    TryAgainError,
+)
+
+from microturn.runtime.bus._errors import BusReplyError, BusUnreachableError, UnfitServerError
+from microturn.runtime.bus.raw import command
+from microturn.runtime.bus.settings import BusSettings
+
+TRANSIENT = (
+    ConnectionError,
+    TimeoutError,
+    ReadOnlyError,
+    ClusterDownError,
+    MasterDownError,
+    TryAgainError,
+)
+"""Errors that mend themselves: the server is away, starts, or hands over to another."""
+OLDEST = (7, 0)
+"""Oldest server whose groups report their lag and forget what was deleted. Valkey calls itself 7.2.4 or later."""
+_KEEPS_KEYS = re.compile(r"noeviction|volatile-.*")
+_COMMAND_CONNECTIONS = 16
+_BLOCKING_CONNECTIONS = 4
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """The two clients of a process."""
+
+    commands: Redis
+    """Short commands: given up after `command_timeout_s`, repeated twice, waits for a free connection."""
+    blocking: Redis
+    """Reads that wait: no limit of its own and no repeats; the caller sets the limit and has the loop."""
+
+
+@asynccontextmanager
+async def open_clients(settings: BusSettings) -> AsyncIterator[Clients]:
+    """Make the two clients; nothing is connected until the first command."""
+    shared = {
+        "protocol": 2,
+        "decode_responses": True,
+        "encoding_errors": "replace",  # a mangled entry must be rejected as a task, not stop its reader
+        "socket_connect_timeout": settings.command_timeout_s,
+    }
+    commands = BlockingConnectionPool.from_url(
+        settings.url,
+        max_connections=_COMMAND_CONNECTIONS,
+        timeout=settings.command_timeout_s,
+        socket_timeout=settings.command_timeout_s,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.1), 2),
+        **shared,
+    )
+    blocking = ConnectionPool.from_url(
+        settings.url,
+        max_connections=_BLOCKING_CONNECTIONS,
+        socket_timeout=None,
+        retry=Retry(NoBackoff(), 0),
+        **shared,
+    )
+    clients = Clients(Redis.from_pool(commands), Redis.from_pool(blocking))
+    for client in (clients.commands, clients.blocking):
+        client.response_callbacks.clear()  # replies keep the shape in which the server sends them
+    try:
+        yield clients
+    finally:
+        await clients.commands.aclose()
+        await clients.blocking.aclose()
+
+
+async def check_server(client: Redis, url: str) -> None:
+    """Refuse a server that would lose tasks; warn where a crash of it would.
+
+    Raises:
+        BusUnreachableError: nothing answers at the address.
+        BusReplyError: it answers, but not to us.
+        UnfitServerError: it is too old, or evicts keys when its memory is full.
+    """
+    where = address_of(url)
+    try:
+        info = _parse_info(str(await command(client, "INFO")))
+    except (AuthenticationError, AuthorizationError) as error:
+        raise BusReplyError(
+            f"the Redis server at {where} refused the login ({type(error).__name__}); check the user and password in "
+            "the URL"
+        ) from None
+    except TRANSIENT as error:
+        raise BusUnreachableError(
+            f"no Redis server answers at {where} ({type(error).__name__}); start one there, correct the URL, or leave "
+            "the URL out to use the built-in server"
+        ) from None
+    except ResponseError as error:
+        raise BusReplyError(f"the Redis server at {where} refused INFO ({type(error).__name__})") from None
+    check_info(info, where)
+
+
+def check_info(info: dict[str, str], where: str) -> None:
+    """Judge a server by what INFO says of it.
+
+    Raises:
+        UnfitServerError: it is too old, or evicts keys when its memory is full.
+    """
+    version = info.get("redis_version", "0")
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST:
+        raise UnfitServerError(
+            f"cannot use the server at {where}: it is Redis {version}, expected 7.0 or later, or Valkey; older ones "
+            "cannot clear up after a worker that died"
+        )
+    policy = info.get("maxmemory_policy", "noeviction")
+    if _KEEPS_KEYS.fullmatch(policy) is None:
+        raise UnfitServerError(
+            f"cannot use the server at {where}: its maxmemory-policy is {policy!r}, which would delete waiting tasks "
+            "when memory is short; set it to 'noeviction'"
+        )
+    if info.get("aof_enabled") == "0":
+        _log.warning(
+            "The server at %s keeps no append-only file: if it dies, delegated tasks are lost.", where
+        )
+
+
+def address_of(url: str) -> str:
+    """The address in a URL without user name, password and options."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return f"unix://{parts.path}"
+    host = parts.hostname or "localhost"
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{parts.port or 6379}{parts.path}"
+
+
+class Backoff:
+    """Growing, jittered pauses between attempts to reach a server that is away."""
+
+    def __init__(self, *, first_s: float = 0.03, most_s: float = 0.5) -> None:
+        self._first_s = first_s
+        self._most_s = most_s
+        self._next_s = first_s
+
+    def pause_s(self) -> float:
+        """How long to wait now: half to all of a span that doubles with every call."""
+        span, self._next_s = self._next_s, min(self._most_s, self._next_s * 2)
+        return span * random.uniform(0.5, 1.0)
+
+    def reset(self) -> None:
+        """Begin anew: the server answered."""
+        self._next_s = self._first_s
+
+
+def refused(doing: str, error: RedisError) -> BusReplyError:
+    """Make an error of ours from one that repeating cannot mend; the server's own words may hold data."""
+    return BusReplyError(
+        f"the Redis server refused to {doing} ({type(error).__name__}); see the server's log"
+    )
+
+
+def _parse_info(text: str) -> dict[str, str]:
+    lines = (line.strip() for line in text.splitlines() if ":" in line)
+    return {name: value for name, _, value in (line.partition(":") for line in lines)}

@@ -1,0 +1,84 @@
+"""The names of the bus's keys: where a session's tasks live, and how keys share a hash slot.
+
+`mt:<tenant>:{sNN}:tasks`      stream of tasks, consumer group `w`
+`mt:<tenant>:{sNN}:t:<task>`   hash: the state of one task
+`mt:<tenant>:{sNN}:e:<task>`   list: its newest events
+`mt:<tenant>:{sNN}:u:<task>`   list: what the user changed since
+`mt:<tenant>:{sNN}:id:<hash>`  string: the task that an idempotency key stands for
+`mt:<tenant>:{sNN}:in:<rt>`    stream: the inbox of one runtime process
+`mt:<tenant>:{sNN}:dead`       stream: tasks given up
+`mt:<tenant>:{s00}:workers`    sorted set: when each worker was last seen
+
+Everything that one script touches has the same `{sNN}`, so that a cluster keeps it on one node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from dataclasses import dataclass
+
+from microturn.runtime.bus._errors import BusNameError
+
+GROUP = "w"
+"""The consumer group of the workers."""
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+
+
+def checked_name(what: str, name: str) -> str:
+    """Return `name` if it can be part of a key.
+
+    Raises:
+        BusNameError: it has other characters, such as the braces that choose a hash slot.
+    """
+    if _NAME.fullmatch(name) is None:
+        raise BusNameError(what, name)
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Builds the keys of one tenant. Names given to it were checked by `checked_name`."""
+
+    tenant: str
+    shards: int
+
+    def shard_of(self, session_id: str) -> int:
+        """The shard on which all tasks of a session live."""
+        return zlib.crc32(session_id.encode()) % self.shards
+
+    def tasks(self, shard: int) -> str:
+        """Stream of tasks."""
+        return f"{self._prefix(shard)}tasks"
+
+    def task(self, shard: int, task_id: str) -> str:
+        """Hash with the state of a task."""
+        return f"{self._prefix(shard)}t:{task_id}"
+
+    def events(self, shard: int, task_id: str) -> str:
+        """List of a task's newest events."""
+        return f"{self._prefix(shard)}e:{task_id}"
+
+    def updates(self, shard: int, task_id: str) -> str:
+        """List of what the user changed since the task began."""
+        return f"{self._prefix(shard)}u:{task_id}"
+
+    def idempotency(self, shard: int, key: str) -> str:
+        """String with the task that `key` stands for; the key itself may be anything."""
+        return f"{self._prefix(shard)}id:{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
+    def inbox(self, shard: int, runtime_id: str) -> str:
+        """Stream of events for one runtime process."""
+        return f"{self._prefix(shard)}in:{runtime_id}"
+
+    def dead(self, shard: int) -> str:
+        """Stream of tasks given up."""
+        return f"{self._prefix(shard)}dead"
+
+    def workers(self) -> str:
+        """Sorted set of the workers and when each was last seen."""
+        return f"{self._prefix(0)}workers"
+
+    def _prefix(self, shard: int) -> str:
+        return f"mt:{self.tenant}:{{s{shard:02d}}}:"

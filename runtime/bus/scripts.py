@@ -1,0 +1,66 @@
+"""Runs the Lua scripts in which every change of a task's state is made.
+
+A script is one atomic step on the server and safe to repeat, so that a reply that got lost does no harm. Knows
+how a script is loaded and called; what it does is told at the head of its file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Literal, TypeAlias, get_args
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from microturn.protocols import DelegationEvent
+from microturn.runtime.bus.raw import command
+
+ScriptName: TypeAlias = Literal[
+    "submit",
+    "begin",
+    "emit",
+    "beat",
+    "cancel",
+    "update",
+    "acknowledge",
+    "resume",
+    "sweep",
+    "reject",
+    "presence",
+    "leave",
+]
+
+
+def _load() -> dict[ScriptName, tuple[str, str]]:
+    """Read each script, put what all share before it, and hash it as the server does."""
+    folder = files("microturn.runtime.bus")
+    shared = f"local EVENT_VERSION = '{DelegationEvent.VERSION}'\n{(folder / 'task_state.lua').read_text()}"
+    loaded: dict[ScriptName, tuple[str, str]] = {}
+    for name in get_args(ScriptName):
+        body = f"{shared}\n{(folder / f'{name}.lua').read_text()}"
+        loaded[name] = (body, hashlib.sha1(body.encode(), usedforsecurity=False).hexdigest())
+    return loaded
+
+
+class Scripts:
+    """The scripts, called over one client."""
+
+    _sources = _load()
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+
+    async def run(self, name: ScriptName, keys: Sequence[str], *args: str | int) -> list[str]:
+        """Run a script and return its reply, numbers as text.
+
+        Raises:
+            redis.exceptions.RedisError: the server did not answer, or refused.
+        """
+        body, digest = self._sources[name]
+        try:
+            reply = await command(self._client, "EVALSHA", digest, len(keys), *keys, *args)
+        except NoScriptError:  # the server forgets its scripts when it starts anew
+            reply = await command(self._client, "EVAL", body, len(keys), *keys, *args)
+        return [str(item) for item in reply] if isinstance(reply, list) else []
