@@ -67,6 +67,10 @@ class ToneVoice:
 
     LEVEL = 0.25
 
+    def sentences(self, text: str) -> list[str]:
+        """The whole text is one sentence."""
+        return [text]
+
     def render(self, text: str) -> _Tone:
         """Return the tone and where each word ends in it."""
         samples = OUTPUT_RATE_HZ * WORD_MS // 1000
