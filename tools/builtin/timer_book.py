@@ -10,7 +10,7 @@ from microturn.tools.builtin.database import transact
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS timers (session TEXT NOT NULL, label TEXT NOT NULL, due_ms INTEGER NOT NULL, "
-    "call TEXT NOT NULL UNIQUE, cancelled INTEGER NOT NULL DEFAULT 0)"
+    "call TEXT NOT NULL UNIQUE, cancelled_by TEXT)"
 )
 _KEPT_PER_SESSION = 1000
 
@@ -62,15 +62,27 @@ class TimerBook:
         """Return the timers that are due after `now_ms` and were not cancelled, the next one first."""
         return await transact(self._path, _SCHEMA, lambda connection: self._running(connection, now_ms))
 
-    async def cancel(self, label: str) -> None:
-        """Note that the running timer of this name was cancelled."""
+    async def cancelled_by(self, call: str) -> Timer | None:
+        """Return the timer that this call has cancelled before."""
+
+        def work(connection: sqlite3.Connection) -> Timer | None:
+            row = connection.execute(
+                "SELECT label, due_ms FROM timers WHERE cancelled_by = ?", (call,)
+            ).fetchone()
+            return None if row is None else Timer(*row)
+
+        return await transact(self._path, _SCHEMA, work)
+
+    async def cancel(self, timer: Timer, call: str) -> None:
+        """Note that a running timer was cancelled by a call."""
         await transact(
             self._path,
             _SCHEMA,
             lambda connection: (
                 connection.execute(
-                    "UPDATE timers SET cancelled = 1 WHERE session = ? AND label = ?",
-                    (self.session_id, label),
+                    "UPDATE timers SET cancelled_by = ? "
+                    "WHERE session = ? AND label = ? AND due_ms = ? AND cancelled_by IS NULL",
+                    (call, self.session_id, timer.label, timer.due_ms),
                 ).rowcount
             ),
         )
@@ -81,7 +93,7 @@ class TimerBook:
 
     def _running(self, connection: sqlite3.Connection, now_ms: int) -> list[Timer]:
         rows = connection.execute(
-            "SELECT label, due_ms FROM timers WHERE session = ? AND due_ms > ? AND cancelled = 0 ORDER BY due_ms",
+            "SELECT label, due_ms FROM timers WHERE session = ? AND due_ms > ? AND cancelled_by IS NULL ORDER BY due_ms",
             (self.session_id, now_ms),
         )
         return [Timer(*row) for row in rows]

@@ -35,6 +35,7 @@ _TO_THE_LISTENER = {
     "our": "your",
     "i": "you",
 }
+_NOT_IN_LABELS = frozenset({"a", "an", "my", "reminder", "the", "timer", "to"})
 _SENTENCE = re.compile(
     r"(?i)^time (?:to|for)\b|\b(?:is|are|has|have|will|was|should|must|need|needs)\b|n't\b"
 )
@@ -85,10 +86,12 @@ async def cancel_timer(context: ToolContext, label: str = "") -> Spoken:
         label: Its name; leave it out where only one is running.
     """
     book = _book(context)
-    running = await book.running(context.package.said_end_ms)
-    timer = _chosen(running, _plain_label(label) if label.strip() else "")
+    timer = await book.cancelled_by(context.idempotency_key)
+    if timer is None:
+        running = await book.running(context.package.said_end_ms)
+        timer = _chosen(running, _plain_label(label) if label.strip() else "")
     await context.say(Speech(text="The timer is cancelled.", mode="silent", supersede_key=_key(timer)))
-    await book.cancel(timer.label)
+    await book.cancel(timer, context.idempotency_key)
     return Spoken(text=f"Timer {timer.label!r} is cancelled.", say="Okay, I have cancelled that timer.")
 
 
@@ -142,7 +145,8 @@ def _key(timer: Timer) -> str:
 
 
 def _plain_label(text: str) -> str:
-    return (" ".join(re.findall(r"\w+", text.lower())) or "timer")[:_LABEL_LIMIT].strip()
+    words = [word for word in re.findall(r"\w+", text.lower()) if word not in _NOT_IN_LABELS]
+    return " ".join(words)[:_LABEL_LIMIT].strip() or "timer"
 
 
 def _chosen(running: list[Timer], label: str) -> Timer:
@@ -151,7 +155,7 @@ def _chosen(running: list[Timer], label: str) -> Timer:
         raise ToolRetry("no timer is running")
     if label:
         exact = [timer for timer in running if timer.label == label]
-        found = exact or [timer for timer in running if label in timer.label or timer.label in label]
+        found = exact or [timer for timer in running if label in timer.label]
     else:
         found = running
     if len(found) == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fractions import Fraction
 
 from microturn.tools import Spoken, ToolRetry, tool
@@ -127,13 +128,18 @@ def find_unit(name: str, parameter: str) -> Unit:
     """Return a unit by name, plural or abbreviation; case decides only where it must (`Mb`, `MB`).
 
     Raises:
-        ToolRetry: there is none; the text names `parameter` and the units that there are.
+        ToolRetry: there is none; the text names `parameter` and the units that are most like it.
     """
     plain = " ".join(name.replace("_", " ").strip().rstrip(".").split())
     unit = _UNITS.get(plain) or _FOLDED.get(plain.lower())
     if unit is None:
-        known = ", ".join(dict.fromkeys(each.plural for each in _UNITS.values()))
-        raise ToolRetry(f"`{parameter}` is not a unit that is known here; known are {known}")
+        close = get_close_matches(plain.lower(), list(_FOLDED), n=5)
+        hint = (
+            f"did you mean {' or '.join(close)}?"
+            if close
+            else "units such as km, lb, cups, celsius, km/h, GB, hours are"
+        )
+        raise ToolRetry(f"`{parameter}` is not a unit of {', '.join(_TABLE)} that is known here; {hint}")
     return unit
 
 
