@@ -1,0 +1,322 @@
+"""The runtime's side of the delegation bus.
+
+The beat only ever calls the methods that end in `_nowait` and reads properties; all that talks to the server lives in
+the port's own tasks. Through an outage nothing is lost and nothing is done twice: what is to be sent waits until its
+deadline, what is to be read waits on the server. Every task that was handed over ends with exactly one terminal
+event, if need be one that the port makes itself. Knows nothing of speech.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Literal, TypeAlias, cast
+from uuid import uuid4
+
+import anyio
+from anyio.abc import TaskGroup
+from redis.exceptions import RedisError
+
+from microturn.protocols import ContextPackage
+from microturn.runtime.bus._errors import BusUnreachableError, PackageTooLargeError, QueueFullError
+from microturn.runtime.bus.connection import Clients, check_server, open_clients
+from microturn.runtime.bus.health import Health, HealthMonitor
+from microturn.runtime.bus.inbox import Inbox
+from microturn.runtime.bus.keys import Keys, checked_name
+from microturn.runtime.bus.outbox import PATIENCE_S, Item, Outbox
+from microturn.runtime.bus.own_tasks import own_tasks
+from microturn.runtime.bus.scripts import Scripts
+from microturn.runtime.bus.settings import BusSettings
+from microturn.runtime.bus.tracks import BusEvent, EventBuffer, Track
+
+OUTBOX_LIMIT = 1024
+"""Submits, cancels and updates that wait to be sent; one more is refused."""
+BUFFER_LIMIT = 256
+"""Events that wait to be iterated over; then the inbox is not read on."""
+GRACE_S = 1.0
+"""How long after its deadline a task's own terminal event is waited for, before the port asks, and again after."""
+WATCH_EVERY_S = 0.25
+CLOSE_WITHIN_S = 1.0
+"""How long a port that is closed goes on sending what waits."""
+
+CancelOutcome: TypeAlias = Literal["ended", "asked", "unknown"]
+UpdateOutcome: TypeAlias = Literal["stored", "ended", "full", "unknown"]
+
+_log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def open_delegation_port(
+    settings: BusSettings,
+    *,
+    runtime_id: str | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> AsyncIterator[DelegationPort]:
+    """Open a port and run its tasks until the end of the block; then send what waits for up to 1 s.
+
+    Args:
+        settings: where the bus is.
+        runtime_id: names the inbox. A process that starts anew under the same id is given again what was not
+            acknowledged; never use one id in two processes at a time. None makes a new one.
+        clock: monotonic seconds, for deadlines.
+
+    Raises:
+        BusNameError: the tenant or the runtime id cannot be part of a key.
+        BusUnreachableError: no server answers.
+        UnfitServerError: the server would lose tasks.
+    """
+    checked_name("tenant", settings.tenant)
+    runtime_id = checked_name("runtime id", runtime_id or uuid4().hex)
+    async with open_clients(settings) as clients:
+        await check_server(clients.commands, settings.url)
+        port = DelegationPort(clients, settings, runtime_id=runtime_id, clock=clock)
+        async with own_tasks() as tasks:
+            port.start(tasks)
+            try:
+                yield port
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await port.close()
+
+
+class DelegationPort:
+    """Hands tasks over, and gives back their events in order, each once. Made by `open_delegation_port`."""
+
+    def __init__(
+        self, clients: Clients, settings: BusSettings, *, runtime_id: str, clock: Callable[[], float]
+    ) -> None:
+        self.runtime_id = runtime_id
+        self._settings = settings
+        self._clock = clock
+        self._keys = Keys(settings.tenant, settings.shards)
+        self._scripts = Scripts(clients.commands)
+        self._health = HealthMonitor(clock)
+        self._buffer = EventBuffer(BUFFER_LIMIT)
+        self._inbox = Inbox(
+            clients,
+            self._keys,
+            settings,
+            runtime_id=runtime_id,
+            health=self._health,
+            clock=clock,
+            buffer=self._buffer,
+        )
+        self._outbox = Outbox(
+            self._scripts,
+            self._keys,
+            settings,
+            runtime_id=runtime_id,
+            health=self._health,
+            clock=clock,
+            on_answer=self._on_answer,
+            limit=OUTBOX_LIMIT,
+        )
+
+    def start(self, tasks: TaskGroup) -> None:
+        """Start the port's own tasks."""
+        tasks.start_soon(self._outbox.run, name="bus outbox")
+        tasks.start_soon(self._inbox.read, name="bus inbox")
+        tasks.start_soon(self._inbox.acknowledge_all, name="bus acknowledgements")
+        tasks.start_soon(self._watch_deadlines, name="bus deadlines")
+        tasks.start_soon(self._watch_workers, name="bus workers")
+
+    async def close(self) -> None:
+        """Send what waits, for up to 1 s; then the iteration over `events` ends."""
+        with anyio.move_on_after(CLOSE_WITHIN_S):
+            await self._outbox.all_sent()
+            await self._inbox.all_stored()
+        self._buffer.close()
+
+    @property
+    def health(self) -> Health:
+        """The state of the bus, and how many workers live. Never waits."""
+        return self._health.now
+
+    def submit_nowait(self, package: ContextPackage) -> bool:
+        """Hand a task over without waiting; False if too much waits already.
+
+        What becomes of it is told by `events`: `accepted` and so on, or at once a terminal event with the `reason`
+        in its detail: `failed` (`queue_full`, `too_large`, `refused`), `expired` (`deadline`: the server did not
+        answer in time), or `cancelled` (`duplicate`: another task has its idempotency key).
+        """
+        item = self._submission(package)
+        if not self._outbox.put_nowait(item):
+            return False
+        self._track(item)
+        return True
+
+    def cancel_nowait(self, task_id: str, reason: str) -> bool:
+        """Stop a task without waiting; False if too much waits already. It ends with `cancelled`."""
+        return self._outbox.put_nowait(self._order("cancel", task_id, reason))
+
+    def update_nowait(self, task_id: str, text: str) -> bool:
+        """Tell a running task what has changed without waiting; False if too much waits already."""
+        return self._outbox.put_nowait(self._order("update", task_id, text))
+
+    def acknowledge_nowait(self, task_id: str, seq: int) -> None:
+        """Note that a task's events up to `seq` were woven. They will not be given again, and leave the inbox."""
+        self._inbox.acknowledge(task_id, seq)
+
+    async def submit(self, package: ContextPackage) -> Literal["accepted", "duplicate"]:
+        """Hand a task over and wait until the server has it. Waits through an outage, until the deadline.
+
+        A duplicate of a task of this runtime brings no second events; the first one's go on.
+
+        Raises:
+            QueueFullError: the server takes no more tasks now.
+            BusUnreachableError: the server did not answer before the deadline.
+            PackageTooLargeError: it cannot be cut down to the limit.
+        """
+        item = self._submission(package, is_awaited=True)
+        self._track(item)
+        await self._outbox.put(item)
+        await self._answer(item)
+        if item.outcome == "full":
+            raise QueueFullError(
+                f"cannot submit a task: the queue is at its limit of {self._settings.queue_limit}, or the server's "
+                "memory is; start more workers or try again later"
+            )
+        return "duplicate" if item.outcome == "duplicate" else "accepted"
+
+    async def cancel(self, task_id: str, reason: str) -> CancelOutcome:
+        """Stop a task and wait until the server knows.
+
+        Returns `ended` where it is over now or was before, `asked` where its worker is told with its next sign of
+        life. Either way a terminal event follows.
+
+        Raises:
+            BusUnreachableError: the server did not answer within 30 s.
+        """
+        return cast("CancelOutcome", (await self._do("cancel", task_id, reason)) or "unknown")
+
+    async def update(self, task_id: str, text: str) -> UpdateOutcome:
+        """Tell a running task what has changed, and wait until the server knows.
+
+        Raises:
+            BusUnreachableError: the server did not answer within 30 s.
+        """
+        return cast("UpdateOutcome", (await self._do("update", task_id, text)) or "unknown")
+
+    async def acknowledge(self, task_id: str, seq: int) -> None:
+        """As `acknowledge_nowait`, and wait until all that was acknowledged is stored."""
+        self._inbox.acknowledge(task_id, seq)
+        await self._inbox.all_stored()
+
+    async def events(self) -> AsyncIterator[BusEvent]:
+        """Iterate over the events of all this runtime's tasks, until the port is closed. One reader at a time.
+
+        Each task's events come in the order of their numbers, each once; where some are missing, `Lagged` says so
+        first. Events that are not acknowledged pile up on the server and slow the workers down.
+        """
+        while (event := await self._buffer.get()) is not None:
+            yield event
+
+    async def workers(self) -> int:
+        """Count the workers that live now.
+
+        Raises:
+            BusUnreachableError: the server does not answer.
+        """
+        try:
+            return await self._count_workers()
+        except RedisError as error:
+            raise BusUnreachableError(
+                f"cannot count the workers: the Redis server did not answer ({type(error).__name__})"
+            ) from None
+
+    def _submission(self, package: ContextPackage, *, is_awaited: bool = False) -> Item:
+        checked_name("task id", package.task_id)
+        shard, give_up_s = self._keys.shard_of(package.session_id), self._clock() + package.deadline_s
+        return Item("submit", package.task_id, shard, give_up_s, package=package, is_awaited=is_awaited)
+
+    def _order(self, kind: Literal["cancel", "update"], task_id: str, text: str) -> Item:
+        track = self._inbox.tracks.get(checked_name("task id", task_id))
+        return Item(kind, task_id, track.shard if track else 0, self._clock() + PATIENCE_S, text=text)
+
+    async def _do(self, kind: Literal["cancel", "update"], task_id: str, text: str) -> str | None:
+        item = self._order(kind, task_id, text)
+        await self._outbox.put(item)
+        await self._answer(item)
+        return item.outcome
+
+    async def _answer(self, item: Item) -> None:
+        await item.answered.wait()
+        if item.error is not None:
+            raise item.error
+
+    def _track(self, item: Item) -> None:
+        track = Track(item.shard, item.give_up_s, check_at_s=item.give_up_s + GRACE_S)
+        item.is_tracked_anew = self._inbox.tracks.setdefault(item.task_id, track) is track
+
+    def _on_answer(self, item: Item) -> None:
+        """Tell of a submit that came to nothing, once the server or the clock has decided."""
+        if item.kind != "submit":
+            if item.error is not None:
+                _log.warning("A task could not be told to %s: %s", item.kind, item.error)
+            return
+        if item.outcome == "accepted" or not item.is_tracked_anew:
+            return
+        if item.is_awaited or (item.outcome == "duplicate" and item.owner == item.task_id):
+            self._inbox.untrack(item.task_id)
+        else:
+            self._inbox.end_here(item.task_id, *_failure(item))
+
+    async def _watch_deadlines(self) -> None:
+        """See to it that every task ends, even if no worker ever takes it or the server loses it."""
+        while True:
+            await anyio.sleep(WATCH_EVERY_S)
+            if self._buffer.is_full:  # its terminal event may be waiting to be read
+                continue
+            for task_id, track in list(self._inbox.tracks.items()):
+                if not track.is_ended and self._clock() >= track.check_at_s:
+                    await self._check(task_id, track)
+
+    async def _check(self, task_id: str, track: Track) -> None:
+        if track.was_checked or self._clock() >= track.deadline_s + 3 * GRACE_S:
+            self._inbox.end_here(task_id, "expired", "deadline")
+            return
+        keys, shard = self._keys, track.shard
+        touched = [
+            keys.tasks(shard),
+            keys.task(shard, task_id),
+            keys.events(shard, task_id),
+            keys.updates(shard, task_id),
+            keys.inbox(shard, self.runtime_id),
+        ]
+        with suppress(RedisError):  # it is asked again until the last grace is over
+            await self._scripts.run(
+                "cancel", touched, task_id, "expired", "deadline", self._settings.retention_ms
+            )
+            track.was_checked = True
+            track.check_at_s = self._clock() + GRACE_S
+
+    async def _watch_workers(self) -> None:
+        while True:
+            try:
+                with anyio.fail_after(2 * self._settings.presence_s):
+                    workers = await self._count_workers()
+            except (RedisError, TimeoutError) as error:
+                self._health.fails("presence", error)
+            else:
+                self._health.count_workers(workers)
+                self._health.works("presence")
+            await anyio.sleep(self._settings.presence_s)
+
+    async def _count_workers(self) -> int:
+        reply = await self._scripts.run(
+            "presence", [self._keys.workers()], "", self._settings.presence_ttl_ms
+        )
+        return int(reply[0])
+
+
+def _failure(item: Item) -> tuple[Literal["failed", "expired", "cancelled"], str]:
+    """How a submit that came to nothing is told: the kind of event and the reason."""
+    if item.outcome == "duplicate":
+        return "cancelled", "duplicate"
+    if item.outcome == "full":
+        return "failed", "queue_full"
+    if isinstance(item.error, BusUnreachableError):
+        return "expired", "deadline"
+    return "failed", "too_large" if isinstance(item.error, PackageTooLargeError) else "refused"
