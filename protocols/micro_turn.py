@@ -167,10 +167,12 @@ class Delegate:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Tell a running task what has changed."""
+    """Tell a running task what has changed, or with `task_id=None` the newest that runs; a new task if none does."""
 
-    task_id: str
+    task_id: str | None
     text: str
+    said_start_ms: int
+    said_end_ms: int
 
 
 @dataclass(frozen=True, slots=True)

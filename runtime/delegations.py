@@ -7,8 +7,9 @@ The beat talks to the background only through a `DelegationPort`, none of whose 
 from __future__ import annotations
 
 import datetime
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 from uuid import uuid4
 
@@ -28,6 +29,12 @@ RUNTIME_TASK = "runtime"
 """Task id under which the runtime itself has something to say."""
 NO_WORKER_TEXT = "Nobody is free to work on that yet. I have kept it, and will tell you as soon as I know."
 UNREACHABLE_TEXT = "I cannot reach my background right now. I have kept your question and will try again."
+FAILED_TEXTS = {
+    "failed": "Something went wrong with what you asked, and I could not finish it.",
+    "expired": "What you asked took too long, so I have stopped trying.",
+    "dead": "I tried what you asked three times and could not get it done.",
+}
+"""What the user is told of a task that ended badly where the background did not find words of its own."""
 REFUSED_TEXT = "I have too much waiting already. Please ask me that again in a moment."
 
 
@@ -63,6 +70,10 @@ class Delegation:
     state: str = "submitted"
     told: bool = False
     """Whether the user was told that it waits."""
+    unsettled: deque[int] = field(default_factory=deque)
+    """Numbers of the events that came and are not acknowledged, in order."""
+    settled: set[int] = field(default_factory=set)
+    """Those of them that are settled and wait for an earlier one."""
 
     @property
     def is_open(self) -> bool:
@@ -122,11 +133,38 @@ class Delegations:
         """Tell a running task what has changed."""
         self._port.update_nowait(task_id, text)
 
-    def note(self, event: DelegationEvent) -> None:
-        """Keep an event's state. An event of a task that is not ours changes nothing."""
+    def note(self, event: DelegationEvent) -> DelegationEvent:
+        """Keep an event's state, and return the event with words for the user where it ends badly without any.
+
+        An event of a task that is not ours changes nothing.
+        """
         delegation = self.all.get(event.task_id)
-        if delegation is not None and delegation.is_open:
+        if delegation is None:
+            return event
+        delegation.unsettled.append(event.seq)
+        if delegation.is_open:
             delegation.state = event.kind
+        if event.speech is None and event.kind in FAILED_TEXTS:
+            text = REFUSED_TEXT if event.detail.get("reason") == "queue_full" else FAILED_TEXTS[event.kind]
+            return event.model_copy(update={"speech": Speech(text=text, mode="pause")})
+        return event
+
+    def settle(self, task_id: str, seq: int) -> None:
+        """Acknowledge an event, as soon as all earlier ones of its task are settled too.
+
+        An acknowledged event is not delivered again after a crash, so a number is only passed on when nothing
+        before it is still to be said.
+        """
+        delegation = self.all.get(task_id)
+        if delegation is None:
+            return
+        delegation.settled.add(seq)
+        newest = None
+        while delegation.unsettled and delegation.unsettled[0] in delegation.settled:
+            newest = delegation.unsettled.popleft()
+            delegation.settled.discard(newest)
+        if newest is not None:
+            self._port.acknowledge_nowait(task_id, newest)
 
     def notices(self, now_ms: float) -> list[DelegationEvent]:
         """Return what the user should be told of tasks that nobody has taken up in time, each once."""

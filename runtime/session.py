@@ -174,9 +174,9 @@ class Session:
 
     def _take_events(self, now_ms: float) -> None:
         for event in self._port.poll():
-            self.delegations.note(event)
-            self.observe(DelegationMoved(now_ms, event))
-            self._offer(event, now_ms)
+            told = self.delegations.note(event)
+            self.observe(DelegationMoved(now_ms, told))
+            self._offer(told, now_ms)
         for notice in self.delegations.notices(now_ms):
             self._offer(notice, now_ms)
         if self._port.state != self._health:
@@ -185,14 +185,14 @@ class Session:
 
     def _offer(self, event: DelegationEvent, now_ms: float) -> None:
         self.weaver.offer(event, now_ms)
-        if event.speech is None and event.task_id in self.delegations.all:
-            self._port.acknowledge_nowait(event.task_id, event.seq)
+        if event.speech is None:
+            self.delegations.settle(event.task_id, event.seq)
 
     def _pass_on_receipts(self) -> None:
         for receipt in self.weaver.take_receipts():
             self.observe(ReceiptIssued(receipt))
-            if receipt.state != "queued" and receipt.task_id in self.delegations.all:
-                self._port.acknowledge_nowait(receipt.task_id, receipt.seq)
+            if receipt.state != "queued":
+                self.delegations.settle(receipt.task_id, receipt.seq)
 
     def _note_transcript(self, transcript: Transcript) -> None:
         self.history.user_said(transcript)
@@ -215,10 +215,13 @@ class Session:
     def _act(self, action: Action, now_ms: float) -> None:
         match action:
             case Delegate():
-                task = self.delegations.submit(action, self.history.turns, now_ms, new_trace().headers())
-                self.observe(Delegated(now_ms, task.package.task_id, action.intent, action.agent))
-            case Update(task_id, text):
-                self.delegations.update(task_id, text)
+                self._delegate(action, now_ms)
+            case Update(task_id, text, start_ms, end_ms):
+                target = task_id or next(reversed(self.delegations.open_ids), None)
+                if target is None:
+                    self._delegate(Delegate(text, start_ms, end_ms), now_ms)
+                else:
+                    self.delegations.update(target, text)
             case Cancel(task_id, reason):
                 self.delegations.cancel(task_id, reason)
                 self.weaver.drop(task_id, now_ms)
@@ -228,3 +231,7 @@ class Session:
                 self.weaver.dismiss(now_ms)
             case _:
                 assert_never(action)
+
+    def _delegate(self, action: Delegate, now_ms: float) -> None:
+        task = self.delegations.submit(action, self.history.turns, now_ms, new_trace().headers())
+        self.observe(Delegated(now_ms, task.package.task_id, action.intent, action.agent))

@@ -1,0 +1,48 @@
+# One command each: `make setup`, `make talk`, `make test`, `make check`, `make bench`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INPUT ?= examples/conversation/conversation.flac
+OUT ?= out
+
+.PHONY: help setup talk test check bench lock clean
+.DEFAULT_GOAL := help
+
+help:  ## Say what can be made.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+setup: $(VENV)/.ready  ## Make the virtual environment, with everything pinned; no root needed.
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "microturn needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make setup PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/microturn weights fetch speech
+	@touch $@
+
+talk: setup  ## Play a person's side of a conversation to the assistant, and record both.
+	$(BIN)/microturn weights fetch agent
+	@mkdir -p $(OUT)
+	$(BIN)/microturn talk --input $(INPUT) --output $(OUT)/conversation.wav --timeline $(OUT)/timeline.png
+
+test: setup  ## Run the tests.
+	$(BIN)/python -m pytest -q
+
+check: setup  ## Lint, types, layers.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup  ## Measure the figures of docs/benchmarks.md; prints a table and a line of JSON.
+	$(BIN)/microturn weights fetch agent
+	$(BIN)/python tests/benchmarks/bench_conversation.py
+
+lock:  ## Pin all dependencies anew (needs uv).
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet \
+	  --extra speech --extra local-llm --extra dev -o requirements.lock
+
+clean:  ## Remove what was made here.
+	rm -rf $(VENV) $(OUT) build dist *.egg-info

@@ -1,0 +1,231 @@
+"""The cascade: ears, a decision, a mouth, put together behind the `InteractionModel` interface.
+
+It is the harness that hears real people on two CPU cores. What takes longer than a beat (recognition, the
+judgement of a turn's end) runs on threads of its own and is looked at in a later step.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from microturn.interaction_model.cascade.dialogue import Dialogue
+from microturn.interaction_model.cascade.ears import Ears, EarState, Hearing, Turn
+from microturn.interaction_model.cascade.mouth import Mouth, Slice, Speaks
+from microturn.interaction_model.interface import ModelSession, SessionConfig
+from microturn.protocols import (
+    INPUT_SAMPLES,
+    OUTPUT_SAMPLES,
+    Action,
+    Floor,
+    FloorState,
+    MicroTurnInput,
+    MicroTurnOutput,
+    Transcript,
+)
+
+TAKEOVER_MS = 450
+"""Speech over the assistant's for at least this long, that is no backchannel, takes the floor. A backchannel
+("mm-hmm", "right") is mostly shorter; our choice."""
+GIVE_UP_MS = 900
+"""Speech this long takes the floor whatever its words."""
+RESUME_AFTER_MS = 350
+"""Silence after which the assistant goes on if nothing was understood of what made it pause."""
+TYPED_TURN = 1_000_000
+"""Turn numbers of typed lines begin here, so that they never meet those of speech."""
+
+
+@dataclass(slots=True)
+class CascadeSession:
+    """One conversation of a `CascadeModel`."""
+
+    config: SessionConfig
+    ears: EarState
+    mouth: Mouth
+    dialogue: Dialogue
+    forget: Callable[[str], None]
+    floor: FloorState = field(default_factory=FloorState)
+    is_holding: bool = False
+    """Whether the assistant has paused because the user may be taking the floor."""
+    is_immune: bool = False
+    """Whether what is being said may be said over the user's speech."""
+    hold_until_ms: int = 0
+    typed: int = 0
+    last_said: str = ""
+
+    @property
+    def session_id(self) -> str:
+        """The id that it was opened with."""
+        return self.config.session_id
+
+    def snapshot(self) -> object:
+        """Return a copy of the state; recognition under way is not part of it."""
+        return copy.deepcopy(
+            (self.mouth, self.floor, self.is_holding, self.is_immune, self.last_said)
+        ), self.ears
+
+    def rewind(self, snapshot: object) -> None:
+        """Go back to a snapshot."""
+        assert isinstance(snapshot, tuple)
+        self.forget(self.session_id)
+        (self.mouth, self.floor, self.is_holding, self.is_immune, self.last_said) = copy.deepcopy(snapshot[0])
+        self.ears = replace(snapshot[1], asked_until=0, judged_from=-1)
+
+    def close(self) -> None:
+        """Drop the work under way for it."""
+        self.forget(self.session_id)
+
+
+@dataclass(slots=True)
+class _Step:
+    """What one step of one session has come to so far."""
+
+    given: MicroTurnInput
+    count: int
+    transcripts: list[Transcript] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    playout: Literal["play", "hold", "stop"] = "play"
+
+
+class CascadeModel:
+    """Loaded ears and voice that serve many sessions; `load_cascade` makes one from the shipped weights."""
+
+    def __init__(self, ears: Ears, voice: Speaks, dialogue: Callable[[int], Dialogue]) -> None:
+        """`dialogue` makes the decisions of a new session from its seed."""
+        self._ears = ears
+        self._voice = voice
+        self._dialogue = dialogue
+        self._sessions: dict[str, CascadeSession] = {}
+
+    def open(self, config: SessionConfig) -> CascadeSession:
+        """Begin a session."""
+        session = CascadeSession(
+            config, self._ears.start(), Mouth(self._voice), self._dialogue(config.seed), self._forget
+        )
+        self._sessions[config.session_id] = session
+        return session
+
+    def settle(self) -> None:
+        """Wait until recognition and judgement are done."""
+        self._ears.settle()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._ears.close()
+
+    def step(self, inputs: Sequence[tuple[ModelSession, MicroTurnInput]]) -> list[MicroTurnOutput]:
+        """Advance every session by one step."""
+        return [self._step(self._sessions[session.session_id], given) for session, given in inputs]
+
+    def _forget(self, session_id: str) -> None:
+        self._ears.forget(session_id)
+
+    def _step(self, session: CascadeSession, given: MicroTurnInput) -> MicroTurnOutput:
+        step = _Step(given, max(1, len(given.audio) // INPUT_SAMPLES))
+        session.ears, hearing = self._ears.step(session.session_id, session.ears, given.audio)
+        self._note_partial(step, hearing)
+        self._guard_floor(session, step, hearing)
+        if hearing.ended is not None:
+            self._take_turn(session, step, hearing.ended)
+        for line in given.text:
+            self._take_typed(session, step, line)
+        for woven in given.woven:
+            session.is_immune = session.is_immune or woven.interrupts
+            session.mouth.say(woven.text, "woven", item_id=woven.item_id, urgent=woven.interrupts)
+        said = Slice() if session.is_holding else session.mouth.speak(OUTPUT_SAMPLES * step.count)
+        session.is_immune = session.is_immune and session.mouth.is_speaking
+        for utterance in said.utterances:
+            session.last_said = utterance.text
+        session.floor = self._floor(session, hearing, given.end_ms)
+        return MicroTurnOutput(
+            index=given.index,
+            audio=said.audio,
+            floor=session.floor,
+            actions=tuple(step.actions),
+            utterances=said.utterances,
+            words=said.words,
+            transcripts=tuple(step.transcripts),
+            playout="hold" if session.is_holding else step.playout,
+        )
+
+    def _note_partial(self, step: _Step, hearing: Hearing) -> None:
+        turn = hearing.open_turn
+        if turn is not None and hearing.text_is_new:
+            step.transcripts.append(_transcript(turn, final=False))
+
+    def _guard_floor(self, session: CascadeSession, step: _Step, hearing: Hearing) -> None:
+        """Fall silent at the first sign of the user's voice, and find out whether it takes the floor.
+
+        Silence comes at once and costs little; giving the floor away is decided when it is known what the sound
+        was: a cough and an "mm-hmm" are no reason to stop.
+        """
+        speaks = session.mouth.is_speaking or session.floor.holder in {Floor.ASSISTANT, Floor.BOTH}
+        if not speaks or session.is_immune:
+            session.is_holding = False
+            return
+        activity = hearing.activity
+        voice = activity.speaking or activity.may_be_starting or activity.speech_ms > 0
+        if not session.is_holding:
+            session.is_holding = voice
+            return
+        text = hearing.open_turn.text if hearing.open_turn is not None else ""
+        if hearing.speech_ms >= GIVE_UP_MS or (
+            hearing.speech_ms >= TAKEOVER_MS and text and session.dialogue.takes_floor(text)
+        ):
+            self._yield_floor(session, step)
+        elif not voice and hearing.ended is None and self._was_nothing(hearing, text):
+            session.is_holding = False
+
+    def _was_nothing(self, hearing: Hearing, text: str) -> bool:
+        """Whether the sound that made the assistant pause turned out to be no words."""
+        silence_ms = hearing.activity.silence_ms
+        if hearing.open_turn is None:
+            return True
+        return (
+            hearing.text_is_complete and not text and silence_ms is not None and silence_ms >= RESUME_AFTER_MS
+        )
+
+    def _yield_floor(self, session: CascadeSession, step: _Step) -> None:
+        session.mouth.clear()
+        session.is_holding = False
+        step.playout = "stop"
+
+    def _take_turn(self, session: CascadeSession, step: _Step, turn: Turn) -> None:
+        """Decide about a turn that has ended."""
+        step.transcripts.append(_transcript(turn, final=True))
+        reaction = session.dialogue.react(turn.text, turn.start_ms, turn.end_ms, session.last_said)
+        if not reaction.takes_floor:
+            session.is_holding = False
+            return
+        if session.is_holding:
+            self._yield_floor(session, step)
+        step.actions.extend(reaction.actions)
+        session.hold_until_ms = step.given.end_ms + reaction.hold_ms if reaction.hold_ms else 0
+        session.mouth.say(reaction.say, reaction.source)
+
+    def _take_typed(self, session: CascadeSession, step: _Step, line: str) -> None:
+        if session.mouth.is_speaking and not session.is_immune:
+            self._yield_floor(session, step)
+        now_ms = step.given.end_ms
+        self._take_turn(session, step, Turn(TYPED_TURN + session.typed, line, now_ms, now_ms))
+        session.typed += 1
+
+    def _floor(self, session: CascadeSession, hearing: Hearing, now_ms: int) -> FloorState:
+        """Who speaks at the end of this step, and since when."""
+        user = hearing.activity.speaking or hearing.activity.may_be_starting
+        assistant = session.mouth.is_speaking
+        holder = {
+            (False, False): Floor.NOBODY,
+            (True, False): Floor.USER,
+            (False, True): Floor.ASSISTANT,
+            (True, True): Floor.BOTH,
+        }[user, assistant]
+        since_ms = session.floor.since_ms if holder is session.floor.holder else now_ms
+        finished = hearing.open_turn is None and now_ms >= session.hold_until_ms
+        return FloorState(holder, since_ms, user_finished=finished)
+
+
+def _transcript(turn: Turn, *, final: bool) -> Transcript:
+    return Transcript(turn.number, turn.text, turn.start_ms, max(turn.end_ms, turn.start_ms), final)
