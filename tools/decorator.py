@@ -24,6 +24,8 @@ R = TypeVar("R")
 class Tool(Generic[P, R_co]):
     """An async function and what others may know of it. Calling it calls the function, unchecked and unlimited."""
 
+    __name__: str
+
     def __init__(self, function: Callable[P, Awaitable[R_co]], spec: ToolSpec, arguments: Arguments) -> None:
         functools.update_wrapper(self, function)
         self.function = function

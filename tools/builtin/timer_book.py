@@ -13,6 +13,8 @@ _SCHEMA = (
     "call TEXT NOT NULL UNIQUE, cancelled_by TEXT)"
 )
 _KEPT_PER_SESSION = 1000
+_LATEST_SPOKEN_MS = 60_000
+"""How long after it was due a timer keeps its name: it may still wait to be spoken, and must not be replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class TimerBook:
             known = connection.execute("SELECT label, due_ms FROM timers WHERE call = ?", (call,)).fetchone()
             if known is not None:
                 return Timer(*known)
-            taken = {timer.label for timer in self._running(connection, now_ms)}
+            taken = {timer.label for timer in self._running(connection, now_ms - _LATEST_SPOKEN_MS)}
             names = [label, *(f"{label} {number}" for number in range(2, len(taken) + 2))]
             free = next(name for name in names if name not in taken)
             connection.execute(

@@ -137,7 +137,7 @@ def find_unit(name: str, parameter: str) -> Unit:
         hint = (
             f"did you mean {' or '.join(close)}?"
             if close
-            else "units such as km, lb, cups, celsius, km/h, GB, hours are"
+            else "write one such as km, lb, cups, celsius or GB"
         )
         raise ToolRetry(f"`{parameter}` is not a unit of {', '.join(_TABLE)} that is known here; {hint}")
     return unit
