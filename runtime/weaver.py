@@ -16,6 +16,8 @@ from microturn.runtime.weave_policy import Moment, NaturalPause, Waiting, WeaveP
 REMEMBERED = 4096
 """How many (task, seq) pairs are remembered to drop what comes twice."""
 REST_PREFIX = "As I was saying: "
+LOOK_BACK_WORDS = 7
+"""Most words that are said again so that a rest begins at a clause. Our choice."""
 CUTS_LIMIT = 3
 """A piece that was cut off this often is dropped: the user clearly does not want it. Our choice."""
 
@@ -167,8 +169,16 @@ def _rest_of(piece: Waiting, heard: int, now_ms: float) -> Waiting:
     cuts = piece.cuts + 1
     if heard == 0 and not piece.is_rest:
         return Waiting(piece.task_id, piece.seq, piece.speech, now_ms, cuts=cuts)
-    rest = " ".join(piece.speech.text.split()[heard:])
+    words = piece.speech.text.split()
+    rest = " ".join(words[_clause_start(words, heard) :])
     speech = Speech(
         text=rest, mode="idle", priority=piece.speech.priority, expires_ms=piece.speech.expires_ms
     )
     return Waiting(piece.task_id, piece.seq, speech, now_ms, is_rest=True, cuts=cuts)
+
+
+def _clause_start(words: list[str], heard: int) -> int:
+    """Where to take up again: at the beginning of the clause that was cut, as people do, not in its middle."""
+    earliest = max(0, heard - LOOK_BACK_WORDS)
+    starts = (n for n in range(heard, earliest, -1) if words[n - 1][-1] in ",.;:!?")
+    return next(starts, earliest)

@@ -6,8 +6,7 @@ and opened with a fitting short phrase; the background has the whole conversatio
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping, Sequence
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -46,14 +45,21 @@ class Reaction:
     """False for a backchannel: whoever was speaking goes on."""
 
 
+class Chooses(Protocol):
+    """Knows short replies; `router.Replies` is one."""
+
+    def choose(self, intent: str, number: int) -> str | None:
+        """Return the reply to the `number`-th use of an intent."""
+
+
 class Dialogue:
     """Decides for one session. Deterministic in its seed and what was said before."""
 
-    def __init__(self, router: Routes, replies: Mapping[str, Sequence[str]], seed: int = 0) -> None:
+    def __init__(self, router: Routes, replies: Chooses, seed: int = 0) -> None:
         self._router = router
         self._replies = replies
-        self._random = random.Random(seed)
-        self._last_used: dict[str, str] = {}
+        self._seed = seed
+        self._uses: Counter[str] = Counter()
 
     def takes_floor(self, text: str) -> bool:
         """Whether words said over the assistant's speech mean that it should stop: anything but a backchannel."""
@@ -87,9 +93,6 @@ class Dialogue:
                 return Reaction(intent, self._reply(intent))
 
     def _reply(self, intent: str) -> str:
-        """One of the replies to an intent, not the one that was used last."""
-        choices = [reply for reply in self._replies.get(intent, ()) if reply != self._last_used.get(intent)]
-        if not choices:
-            return self._last_used.get(intent, "")
-        self._last_used[intent] = self._random.choice(choices)
-        return self._last_used[intent]
+        """The next reply to an intent; empty where nothing is to be said."""
+        self._uses[intent] += 1
+        return self._replies.choose(intent, self._seed + self._uses[intent] - 1) or ""

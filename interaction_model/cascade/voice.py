@@ -79,6 +79,10 @@ class Voice:
         self._seed = seed
         self._cache: OrderedDict[str, Rendering] = OrderedDict()
 
+    def sentences(self, text: str) -> list[str]:
+        """Split a text into what is best rendered at once; the words of all together are `text.split()`."""
+        return [" ".join(sentence.split()) for sentence in self._model.sentences(text)]
+
     def render(self, text: str) -> Rendering:
         """Return the whole text as one sound; a text without anything to say is silent and has length 0."""
         return joined(text, list(self.stream(text)))

@@ -181,9 +181,17 @@ async def test_the_rest_of_what_was_cut_off_is_offered_when_all_is_idle() -> Non
     first, rest = woven(stage)
     cut = next(e for e in stage.seen(SpeechEnded) if e.utterance_id == first.utterance_id)
     assert 0 < cut.words_heard < 10
-    assert rest.text == "As I was saying: " + " ".join(LONG.split()[cut.words_heard :])
+    again = max(0, cut.words_heard - 7)
+    assert rest.text == "As I was saying: " + " ".join(LONG.split()[again:])
     assert rest.at_ms >= 6000 + 1500
     assert states(stage)[-1] == "heard"
+
+
+async def test_the_rest_is_taken_up_at_the_beginning_of_the_clause_that_was_cut() -> None:
+    text = "It rains in Bergen, with wind from the west, and will stay so."
+    stage = staged([QUESTION, UserLine(5100, 6000, "wait")], result(2000, text))
+    await stage.run(16_000)
+    assert woven(stage)[1].text == "As I was saying: with wind from the west, and will stay so."
 
 
 async def test_the_rest_comes_at_once_when_the_user_says_go_on() -> None:
