@@ -49,6 +49,8 @@ TRANSIENT = (
 OLDEST = (7, 0)
 """Oldest server whose groups report their lag and forget what was deleted. Valkey calls itself 7.2.4 or later."""
 _KEEPS_KEYS = re.compile(r"noeviction|volatile-.*")
+_LOGIN = (AuthenticationError, AuthorizationError)
+"""What redis-py raises, or hides behind a ConnectionError, when a login is refused."""
 _COMMAND_CONNECTIONS = 16
 _BLOCKING_CONNECTIONS = 4
 
@@ -110,12 +112,11 @@ async def check_server(client: Redis, url: str) -> None:
     where = address_of(url)
     try:
         info = _parse_info(str(await command(client, "INFO")))
-    except (AuthenticationError, AuthorizationError) as error:
-        raise BusReplyError(
-            f"the Redis server at {where} refused the login ({type(error).__name__}); check the user and password in "
-            "the URL"
-        ) from None
     except TRANSIENT as error:
+        if isinstance(error, _LOGIN) or isinstance(error.__cause__, _LOGIN):
+            raise BusReplyError(
+                f"the Redis server at {where} refused the login; check the user and password in the URL"
+            ) from None
         raise BusUnreachableError(
             f"no Redis server answers at {where} ({type(error).__name__}); start one there, correct the URL, or leave "
             "the URL out to use the built-in server"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Literal, TypeAlias, cast
 from uuid import uuid4
@@ -204,7 +204,7 @@ class DelegationPort:
         self._inbox.acknowledge(task_id, seq)
         await self._inbox.all_stored()
 
-    async def events(self) -> AsyncIterator[BusEvent]:
+    async def events(self) -> AsyncGenerator[BusEvent, None]:
         """Iterate over the events of all this runtime's tasks, until the port is closed. One reader at a time.
 
         Each task's events come in the order of their numbers, each once; where some are missing, `Lagged` says so

@@ -1,0 +1,86 @@
+"""A small worker in a process of its own, for tests that kill, stop and restart it.
+
+Usage: worker_program.py URL TENANT LEASE_S. The intent of a package is `stream COUNT INTERVAL_MS` or `die`. It prints
+`ready`, then `begun TASK ATTEMPT` for each task, then `ended TASK HOW`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import anyio
+
+from microturn.background_agent.worker_bus import Begun, TaskEntry
+from microturn.protocols import DelegationEvent, EventKind
+from microturn.runtime.bus import BusSettings, WorkerPort, open_worker_port
+
+
+class Attempt:
+    """One attempt at one task: emits on one side, beats on the other, and stops when told to."""
+
+    def __init__(self, port: WorkerPort, entry: TaskEntry, begun: Begun, lease_s: float) -> None:
+        self.port, self.entry, self.begun, self.lease_s = port, entry, begun, lease_s
+        self.task_id = entry.package.task_id
+        self.seq = begun.next_seq
+        self.cancelled = False
+        self.fenced = False
+
+    async def emit(self, kind: EventKind, text: str = "", *, finish: bool = False) -> None:
+        event = DelegationEvent(
+            task_id=self.task_id, attempt=self.begun.attempt, seq=self.seq, kind=kind, text=text
+        )
+        result = await self.port.emit(self.task_id, self.begun.attempt, self.seq, event, finish=finish)
+        self.seq += 1
+        self.fenced = self.fenced or result.fenced
+        self.cancelled = self.cancelled or result.cancel
+
+    async def beat(self, scope: anyio.CancelScope) -> None:
+        while True:
+            await anyio.sleep(self.lease_s / 4)
+            result = await self.port.beat(self.entry, self.begun.attempt)
+            self.fenced = self.fenced or result.fenced
+            self.cancelled = self.cancelled or result.cancel
+            if self.fenced or self.cancelled:
+                scope.cancel()
+
+    async def stream(self, count: int, interval_s: float) -> None:
+        done = sum(event.kind == "partial" for event in self.begun.emitted)
+        for number in range(done, count):
+            await self.emit("partial", f"{number}")
+            if self.fenced or self.cancelled:
+                return
+            await anyio.sleep(interval_s)
+
+    async def run(self) -> None:
+        words = self.entry.package.intent.split()
+        if words[0] == "die":
+            os._exit(1)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.beat, tasks.cancel_scope)
+            await self.stream(int(words[1]), int(words[2]) / 1000)
+            tasks.cancel_scope.cancel()
+        if not self.fenced:
+            await self.emit("cancelled" if self.cancelled else "final", finish=True)
+        say("ended", self.task_id, "fenced" if self.fenced else "cancelled" if self.cancelled else "final")
+
+
+def say(*words: object) -> None:
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+async def main(url: str, tenant: str, lease_s: float) -> None:
+    settings = BusSettings(url, tenant=tenant, lease_s=lease_s, presence_s=0.1)
+    async with open_worker_port(settings) as port, anyio.create_task_group() as tasks:
+        say("ready")
+        while True:
+            entry = await port.take()
+            begun = await port.begin(entry)
+            if begun is not None:
+                say("begun", entry.package.task_id, begun.attempt)
+                tasks.start_soon(Attempt(port, entry, begun, lease_s).run)
+
+
+if __name__ == "__main__":
+    anyio.run(main, sys.argv[1], sys.argv[2], float(sys.argv[3]))
