@@ -8,7 +8,7 @@ around it closes the connection, upon which the common servers stop to generate.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -163,7 +163,7 @@ class ChatClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def stream(self, request: ChatRequest, answer: ChatAnswer) -> AsyncIterator[str]:
+    async def stream(self, request: ChatRequest, answer: ChatAnswer) -> AsyncGenerator[str, None]:
         """Yield the pieces of the answer's text as they come, and fill `answer` meanwhile.
 
         Close the iterator (`contextlib.aclosing`) when you leave it early.

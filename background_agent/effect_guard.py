@@ -1,0 +1,52 @@
+"""Keeps what a tool returned from causing effects that the user never asked for.
+
+Framing tells a model that results are data; a small model may obey them all the same. So, once a result has been
+read, a tool with an effect is called only if the user's own words are about it: they share a word with its name
+or with the line that describes it. This stops a page or a document from having a note deleted in the course of
+another question. It does not stop a hostile result about the very thing that the user asked for.
+
+Not stated in any source; our choice.
+"""
+
+from __future__ import annotations
+
+import re
+
+from microturn.protocols import ContextPackage, ToolSpec
+
+_STEM_CHARS = 5
+_WORD = re.compile(r"[a-z]{3,}")
+_COMMON_WORDS = """
+the and for with one all any user users from that this what when where which after some something about than into
+you your mine can could would please are was how its out now
+"""
+_COMMON = frozenset(_COMMON_WORDS.split())
+
+
+class EffectGuard:
+    """What the user has asked for in one task, and whether a result was read."""
+
+    def __init__(self, package: ContextPackage) -> None:
+        said = [turn.text for turn in package.history if turn.speaker == "user"]
+        self._wanted = _stems(" ".join([*said, package.intent]))
+        self._has_read = False
+
+    def has_read(self, text: str) -> None:
+        """Note that the model gets to see a result."""
+        self._has_read = self._has_read or bool(text)
+
+    def is_told(self, text: str) -> None:
+        """Take in what the user has said since."""
+        self._wanted |= _stems(text)
+
+    def forbids(self, spec: ToolSpec) -> bool:
+        """Whether the tool must not be called now."""
+        if spec.side_effect == "none" or not self._has_read:
+            return False
+        summary = spec.description.split("\n\n")[0]
+        return not self._wanted & _stems(f"{spec.name.replace('_', ' ')} {summary}")
+
+
+def _stems(text: str) -> set[str]:
+    """The words that carry meaning, cut short so that their forms agree."""
+    return {word[:_STEM_CHARS].rstrip("s") for word in _WORD.findall(text.lower()) if word not in _COMMON}

@@ -1,0 +1,123 @@
+"""The worker: takes tasks from the delegation bus and runs each with an engine, a few at a time.
+
+It takes a task only when it has room to run it, beats only for what really runs, and drains when asked: it takes
+nothing more and lets what runs come to its end. Knows nothing of streams, and nothing of how an engine reasons.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import anyio
+
+from microturn.background_agent.attempt import Attempt
+from microturn.background_agent.engine import AgentEngine
+from microturn.background_agent.worker_bus import TaskEntry, WorkerBus
+from microturn.protocols import MicroturnError
+from microturn.tools import ToolRegistry
+
+DRAIN_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+BACKLOG_LIMIT = 500
+"""Unread events above which an engine waits; the reader of a live session takes in hundreds per second."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatistics:
+    """A snapshot of what a worker has done."""
+
+    running: int = 0
+    taken: int = 0
+    final: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    expired: int = 0
+    fenced: int = 0
+    abandoned: int = 0
+    """Attempts that the bus itself broke off; another worker gets the task."""
+
+
+class Worker:
+    """Runs tasks until drained. One `run` per instance."""
+
+    def __init__(
+        self,
+        bus: WorkerBus,
+        engine: AgentEngine,
+        tools: ToolRegistry,
+        *,
+        concurrency: int = 2,
+        lease_s: float = 2.0,
+        backlog_limit: int = BACKLOG_LIMIT,
+    ) -> None:
+        if concurrency < 1:
+            raise ValueError(f"concurrency must be at least 1, got {concurrency!r}")
+        self._bus = bus
+        self._engine = engine
+        self._tools = tools
+        self._lease_s = lease_s
+        self._backlog_limit = backlog_limit
+        self._slots = anyio.Semaphore(concurrency)
+        self._taking = anyio.CancelScope()
+        self._statistics = WorkerStatistics()
+
+    def statistics(self) -> WorkerStatistics:
+        """What the worker has done so far."""
+        return self._statistics
+
+    def drain(self) -> None:
+        """Take nothing more; `run` returns when what runs has ended. Returns at once."""
+        self._taking.cancel()
+
+    async def run(self, *, drain_on: Sequence[signal.Signals] = ()) -> None:
+        """Take and run tasks until drained, by a call or by one of the signals; a second signal stops at once.
+
+        Signals can be heard in the main thread only. Cancelling leaves the tasks to other workers.
+        """
+        async with anyio.create_task_group() as helpers:
+            if drain_on:
+                helpers.start_soon(self._listen, tuple(drain_on), helpers.cancel_scope)
+            async with anyio.create_task_group() as tasks:
+                with self._taking:
+                    while True:
+                        await self._slots.acquire()
+                        tasks.start_soon(self._serve, await self._bus.take())
+            helpers.cancel_scope.cancel()
+
+    async def _listen(self, signals: Sequence[signal.Signals], everything: anyio.CancelScope) -> None:
+        with anyio.open_signal_receiver(*signals) as received:
+            is_draining = False
+            async for number in received:
+                if is_draining:
+                    _log.warning("%s again: stopping now, other workers get the tasks", number.name)
+                    everything.cancel()
+                    return
+                _log.info("%s: draining, %d tasks are running", number.name, self._statistics.running)
+                is_draining = True
+                self.drain()
+
+    async def _serve(self, entry: TaskEntry) -> None:
+        """Run one delivery. What the bus itself raises ends this attempt alone: the task comes again."""
+        self._count("taken", "running")
+        try:
+            begun = await self._bus.begin(entry)
+            if begun is not None:
+                attempt = Attempt(
+                    self._bus, entry, begun, lease_s=self._lease_s, backlog_limit=self._backlog_limit
+                )
+                self._count(await attempt.run(self._engine, self._tools))
+        except* MicroturnError as errors:
+            self._count("abandoned")
+            kinds = ", ".join(sorted({type(error).__name__ for error in errors.exceptions}))
+            _log.error("task %s: the attempt was abandoned: %s", entry.package.task_id, kinds)
+        finally:
+            self._statistics = replace(self._statistics, running=self._statistics.running - 1)
+            self._slots.release()
+
+    def _count(self, *names: str) -> None:
+        changed = {name: getattr(self._statistics, name) + 1 for name in names}
+        self._statistics = replace(self._statistics, **changed)
