@@ -68,9 +68,7 @@ class ChosenWeather:
         return await self.providers[name].weather(city)
 
 
-def make_weather(
-    provider: WeatherProvider, egress: tuple[str, ...] = ()
-) -> Tool[[Annotated[str, Field(min_length=1, max_length=100)]], Spoken]:
+def make_weather(provider: WeatherProvider, egress: tuple[str, ...] = ()) -> Tool[..., Spoken]:
     """Make the `weather` tool over a provider that reaches the hosts in `egress`."""
 
     @tool(timeout_s=15.0, egress=egress, spoken_filler="Let me check the weather.")

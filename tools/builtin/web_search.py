@@ -57,9 +57,7 @@ class SampleSearch:
         return [self._hits[ranked.index] for ranked in self._ranking.rank(query, limit)]
 
 
-def make_web_search(
-    provider: SearchProvider, egress: tuple[str, ...] = ()
-) -> Tool[[Annotated[str, Field(min_length=1, max_length=300)], Annotated[int, Field(ge=1, le=10)]], Spoken]:
+def make_web_search(provider: SearchProvider, egress: tuple[str, ...] = ()) -> Tool[..., Spoken]:
     """Make the `web_search` tool over a provider that reaches the hosts in `egress`."""
 
     @tool(timeout_s=15.0, egress=egress, spoken_filler="Let me look that up.")
