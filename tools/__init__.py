@@ -15,10 +15,14 @@ from microturn.tools.registry import ENTRY_POINT_GROUP as ENTRY_POINT_GROUP
 from microturn.tools.registry import ToolRegistry as ToolRegistry
 from microturn.tools.result import Spoken as Spoken
 from microturn.tools.result import ToolResult as ToolResult
+from microturn.tools.text import Capped as Capped
+from microturn.tools.text import cap as cap
+from microturn.tools.text import clean as clean
 
 __all__ = (
     "ENTRY_POINT_GROUP",
     "AnyTool",
+    "Capped",
     "Spoken",
     "Tool",
     "ToolContext",
@@ -28,5 +32,7 @@ __all__ = (
     "ToolResult",
     "ToolRetry",
     "UnknownToolError",
+    "cap",
+    "clean",
     "tool",
 )
