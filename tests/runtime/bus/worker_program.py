@@ -1,7 +1,8 @@
-"""A small worker in a process of its own, for tests that kill, stop and restart it.
+"""Small workers in processes of their own, for tests that kill, stop and restart them.
 
-Usage: worker_program.py URL TENANT LEASE_S. The intent of a package is `stream COUNT INTERVAL_MS` or `die`. It prints
-`ready`, then `begun TASK ATTEMPT` for each task, then `ended TASK HOW`.
+Usage: worker_program.py URL TENANT LEASE_S COUNT. So many workers are forked, because one import is slow enough. The
+intent of a package is `stream COUNT INTERVAL_MS` or `die`. Each worker prints `ready PID`, then `begun PID TASK
+ATTEMPT` for each task, then `ended PID TASK HOW`.
 """
 
 from __future__ import annotations
@@ -62,25 +63,34 @@ class Attempt:
             tasks.cancel_scope.cancel()
         if not self.fenced:
             await self.emit("cancelled" if self.cancelled else "final", finish=True)
-        say("ended", self.task_id, "fenced" if self.fenced else "cancelled" if self.cancelled else "final")
+        say(
+            "ended",
+            os.getpid(),
+            self.task_id,
+            "fenced" if self.fenced else "cancelled" if self.cancelled else "final",
+        )
 
 
 def say(*words: object) -> None:
-    sys.stdout.write(" ".join(map(str, words)) + "\n")
-    sys.stdout.flush()
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())  # one write, so that lines do not mix
 
 
 async def main(url: str, tenant: str, lease_s: float) -> None:
     settings = BusSettings(url, tenant=tenant, lease_s=lease_s, presence_s=0.1)
     async with open_worker_port(settings) as port, anyio.create_task_group() as tasks:
-        say("ready")
+        say("ready", os.getpid())
         while True:
             entry = await port.take()
             begun = await port.begin(entry)
             if begun is not None:
-                say("begun", entry.package.task_id, begun.attempt)
+                say("begun", os.getpid(), entry.package.task_id, begun.attempt)
                 tasks.start_soon(Attempt(port, entry, begun, lease_s).run)
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1], sys.argv[2], float(sys.argv[3]))
+    for _ in range(int(sys.argv[4])):
+        if os.fork() == 0:
+            anyio.run(main, sys.argv[1], sys.argv[2], float(sys.argv[3]))
+            os._exit(0)
+    while True:
+        os.wait()
