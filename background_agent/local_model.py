@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Protocol
 
 from microturn.background_agent._errors import LocalModelError
+from microturn.background_agent.profile import DEFAULT_CONTEXT_TOKENS
 
-DEFAULT_CONTEXT_TOKENS = 4096
-"""Prompt and answer together. On a model of 1.5 B parameters this takes about 115 MB."""
 MAX_CONTEXT_TOKENS = 16_384
 _PR_SET_PDEATHSIG = 1
 """Source: prctl(2) of Linux."""

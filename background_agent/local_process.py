@@ -20,7 +20,7 @@ from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
 from microturn.background_agent._errors import LocalModelError
-from microturn.background_agent.local_model import DEFAULT_CONTEXT_TOKENS
+from microturn.background_agent.profile import DEFAULT_CONTEXT_TOKENS
 
 START_LIMIT_S = 120.0
 """Longest wait for a model to load: a cold disk and a busy machine."""
