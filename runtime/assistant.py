@@ -1,0 +1,119 @@
+"""The public face: an assistant is an interaction model, tools, and a background that works on what is handed over."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TextIO
+
+import anyio
+import anyio.to_thread
+
+from microturn.interaction_model import InteractionModel
+from microturn.interaction_model.cascade import load_cascade
+from microturn.runtime.bus.embedded_server import EmbeddedServer
+from microturn.runtime.bus.settings import BusSettings
+from microturn.runtime.conversation import Conversation, Setting
+from microturn.runtime.events import Observer
+from microturn.runtime.hub import Hub, open_hub
+from microturn.runtime.summary import Summary
+from microturn.runtime.worker_service import OpensEngine, open_ready_engine, worker_thread
+from microturn.tools import AnyTool, ToolRegistry
+
+
+@asynccontextmanager
+async def bus_settings(redis_url: str | None) -> AsyncIterator[BusSettings]:
+    """Settings for the server at `redis_url`, or for a built-in one that runs until the end of the block."""
+    if redis_url is not None:
+        yield BusSettings(redis_url)
+        return
+    server = EmbeddedServer()
+    # Not in a passing thread: the server dies with the thread that started it.
+    server.start()
+    try:
+        yield BusSettings(server.url)
+    finally:
+        await anyio.to_thread.run_sync(server.stop)
+
+
+class Assistant:
+    """A voice assistant with tools of one's own.
+
+    Tools that are installed as plugins (entry point group `microturn.tools`) are there too, the built-in ones among
+    them. The reasoning model is the one that the environment names (`MICROTURN_MODEL_URL`, `MICROTURN_MODEL`,
+    `MICROTURN_MODEL_KEY`), else a local one.
+    """
+
+    def __init__(
+        self,
+        tools: Iterable[AnyTool] = (),
+        *,
+        redis_url: str | None = None,
+        load_model: Callable[[], InteractionModel] = load_cascade,
+        open_engine: OpensEngine = open_ready_engine,
+    ) -> None:
+        """Nothing is loaded or started before a conversation.
+
+        Args:
+            tools: functions made into tools by `@tool`.
+            redis_url: a Redis 7 or Valkey 7.2 server for the delegations; None starts a built-in one.
+            load_model: makes the interaction model.
+            open_engine: opens what reasons in the background.
+        """
+        self.tools = ToolRegistry.from_entry_points()
+        for tool in tools:
+            self.tools.add(tool)
+        self._redis_url = redis_url
+        self._load_model = load_model
+        self._open_engine = open_engine
+
+    def talk(
+        self,
+        input: str | Path | None = None,
+        output: str | Path | None = None,
+        *,
+        timeline: str | Path | None = None,
+        fast: bool = False,
+        typed: TextIO | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> Summary:
+        """Hold a conversation and return its figures. Blocks until the recording is over and all is said.
+
+        Args:
+            input: a recording of the person's side (wav, flac, ogg, mp3); None listens to the microphone until
+                interrupted.
+            output: where to record both sides in stereo, the person on the left.
+            timeline: where to draw what happened, as a PNG.
+            fast: on a virtual clock, as quick as the machine; for recordings.
+            typed: lines to read instead of hearing, such as `sys.stdin`.
+            observers: called with every `SessionEvent`.
+
+        Raises:
+            UserError: a file cannot be read or written.
+            UnavailableError: a weight, a package, a device or a server is missing; the text says how to get it.
+        """
+        setting = Setting(_path(input), _path(output), _path(timeline), fast, typed)
+        conversation = Conversation(setting, observers)
+        anyio.run(self._talk, conversation)
+        return conversation.summary
+
+    async def _talk(self, conversation: Conversation) -> None:
+        async with self.background() as hub:
+            model = await anyio.to_thread.run_sync(self._load_model)
+            try:
+                await conversation.hold(model, hub)
+            finally:
+                model.close()
+
+    @asynccontextmanager
+    async def background(self) -> AsyncIterator[Hub]:
+        """Start the background of this assistant, a server where none is given and a worker with its tools."""
+        async with AsyncExitStack() as stack:
+            settings = await stack.enter_async_context(bus_settings(self._redis_url))
+            await stack.enter_async_context(worker_thread(settings, self._open_engine, self.tools))
+            yield await stack.enter_async_context(open_hub(settings))
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return Path(path) if path is not None else None

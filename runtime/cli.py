@@ -1,0 +1,255 @@
+"""The command line: `microturn talk`, `worker`, `doctor`, `weights`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import anyio.to_thread
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from microturn import __version__
+from microturn.background_agent import die_with_parent
+from microturn.interaction_model.cascade import load_cascade
+from microturn.protocols import MicroturnError
+from microturn.runtime.assistant import bus_settings
+from microturn.runtime.bus.settings import BusSettings
+from microturn.runtime.conversation import Conversation, Setting
+from microturn.runtime.doctor import examine, report
+from microturn.runtime.hub import open_hub
+from microturn.runtime.live_view import LiveView, PlainView, open_view
+from microturn.runtime.worker_service import open_ready_engine, serve, worker_process
+from microturn.tools import ToolRegistry
+from microturn.weights import WEIGHTS, WeightError, fetch, locate
+
+app = typer.Typer(
+    name="microturn",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="An open runtime for voice assistants that never stop listening.",
+)
+weights_app = typer.Typer(no_args_is_help=True, help="List and fetch the model files.")
+app.add_typer(weights_app, name="weights")
+
+SPEECH_WEIGHTS = (
+    "silero-vad",
+    "smart-turn",
+    "minilm",
+    "minilm-tokenizer",
+    "moonshine-encoder",
+    "moonshine-decoder",
+    "moonshine-tokenizer",
+)
+GROUPS = {"speech": SPEECH_WEIGHTS, "agent": ("qwen2.5-coder-1.5b",)}
+"""Names that stand for several files."""
+
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--redis", envvar="MICROTURN_REDIS_URL", help="Redis 7 or Valkey 7.2 server by URL [built-in]."
+    ),
+]
+ModelUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--model-url", envvar="MICROTURN_MODEL_URL", help="OpenAI-compatible endpoint that reasons."
+    ),
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", envvar="MICROTURN_MODEL", help="Name of the reasoning model."),
+]
+ModelKey = Annotated[
+    str | None,
+    typer.Option(
+        "--model-key", envvar="MICROTURN_MODEL_KEY", help="Key of the endpoint.", show_default=False
+    ),
+]
+
+
+def main() -> None:
+    """Run the command line; errors that the user can mend are one sentence, not a traceback."""
+    try:
+        app()
+    except MicroturnError as error:
+        Console(stderr=True).print(f"microturn: {error}", style="red", markup=False, highlight=False)
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    """Show the version."""
+    if show:
+        typer.echo(f"microturn {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def talk(
+    input: Annotated[
+        Path | None,
+        typer.Option(
+            help="A recording of the person's side (wav, flac, ogg, mp3) instead of the microphone."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Record both sides in stereo: the person left, the assistant right."),
+    ] = None,
+    timeline: Annotated[
+        Path | None,
+        typer.Option(help="Draw what happened, as a PNG."),
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Virtual clock: as quick as the machine.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="Type instead of speaking.")] = False,
+    no_worker: Annotated[
+        bool, typer.Option("--no-worker", help="Start no worker here; one is running elsewhere.")
+    ] = False,
+    redis: RedisUrl = None,
+    model_url: ModelUrl = None,
+    model: ModelName = None,
+    model_key: ModelKey = None,
+) -> None:
+    """Talk with the assistant: by microphone, from a recording, or in writing.
+
+    Use headphones with the microphone: without them the assistant hears itself. Ctrl-C ends the conversation; the
+    recording and the timeline are written all the same.
+    """
+    if text and input is not None:
+        raise typer.BadParameter("--text and --input exclude each other: type, or play a recording")
+    if fast and input is None:
+        raise typer.BadParameter("--fast needs --input: a person cannot speak faster than time")
+    console = Console()
+    _choose_model(model_url, model, model_key)
+    view = open_view(console, "microturn")
+    conversation = Conversation(Setting(input, output, timeline, fast, sys.stdin if text else None), [view])
+    try:
+        anyio.run(_talk, conversation, redis, not no_worker, console, view)
+    except KeyboardInterrupt:
+        console.print("stopped")
+    for warning in conversation.warnings:
+        console.print(warning, style="yellow")
+    console.print(conversation.summary.table())
+    for path in (output, timeline):
+        if path is not None and path.exists():
+            console.print(f"written: {path}")
+
+
+async def _talk(
+    conversation: Conversation,
+    redis_url: str | None,
+    has_worker: bool,
+    console: Console,
+    view: LiveView | PlainView,
+) -> None:
+    async with AsyncExitStack() as stack:
+        with console.status("starting the server") as status:
+            settings = await stack.enter_async_context(bus_settings(redis_url))
+            status.update("loading the ears and the voice")
+            model = await anyio.to_thread.run_sync(load_cascade)
+            stack.callback(model.close)
+            if has_worker:
+                status.update("loading the background agent")
+                await stack.enter_async_context(worker_process(settings))
+            hub = await stack.enter_async_context(open_hub(settings))
+        with view:
+            await conversation.hold(model, hub)
+
+
+def _choose_model(url: str | None, model: str | None, key: str | None) -> None:
+    """Put the choice of model where the worker looks for it; a key is never an argument that others can read."""
+    named = {"MICROTURN_MODEL_URL": url, "MICROTURN_MODEL": model, "MICROTURN_MODEL_KEY": key}
+    os.environ.update({name: value for name, value in named.items() if value is not None})
+
+
+@app.command()
+def worker(
+    redis: RedisUrl = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Tasks at a time.")] = 2,
+    model_url: ModelUrl = None,
+    model: ModelName = None,
+    model_key: ModelKey = None,
+    parent: Annotated[int, typer.Option(hidden=True)] = 0,
+) -> None:
+    """Run a background worker: it takes delegated tasks from Redis and works on them.
+
+    SIGTERM lets it finish what runs and take nothing more.
+    """
+    if redis is None:
+        raise typer.BadParameter("a worker needs the server that the runtime uses: --redis URL")
+    if parent:
+        die_with_parent(parent)
+    _choose_model(model_url, model, model_key)
+    anyio.run(_work, BusSettings(redis), concurrency)
+
+
+async def _work(settings: BusSettings, concurrency: int) -> None:
+    tools = ToolRegistry.from_entry_points()
+    for name, problem in tools.broken.items():
+        Console(stderr=True).print(f"microturn: the tool plugin {name} was left out: {problem}", markup=False)
+
+    def ready() -> None:
+        typer.echo(json.dumps({"ready": True, "tools": len(tools.specs()), "concurrency": concurrency}))
+        sys.stdout.flush()
+
+    await serve(
+        settings,
+        open_ready_engine,
+        tools,
+        concurrency=concurrency,
+        on_ready=ready,
+        drain_on=(signal.SIGTERM, signal.SIGINT),
+    )
+
+
+@app.command()
+def doctor(redis: RedisUrl = None, model_url: ModelUrl = None) -> None:
+    """Say what is installed, what is missing, and how to mend it."""
+    findings = anyio.run(lambda: examine(redis_url=redis, model_url=model_url))
+    raise typer.Exit(report(Console(), findings))
+
+
+@weights_app.command("list")
+def list_weights() -> None:
+    """List the model files, their sizes and licences, and which are here."""
+    table = Table("name", "MB", "licence", "here")
+    for name, file in WEIGHTS.items():
+        table.add_row(name, f"{file.size_bytes / 1e6:,.0f}", file.licence, _where(name))
+    Console().print(table)
+
+
+def _where(name: str) -> str:
+    try:
+        return str(locate(name))
+    except WeightError:
+        return "-"
+
+
+@weights_app.command("fetch")
+def fetch_weights(
+    names: Annotated[list[str], typer.Argument(help=f"Names, or a group: {', '.join(GROUPS)}.")],
+) -> None:
+    """Fetch model files into the cache, check them, and say where they are."""
+    console = Console(stderr=True)
+    for name in _expanded(names):
+        fetch(name, console=console)
+
+
+def _expanded(names: Iterable[str]) -> list[str]:
+    return [each for name in names for each in GROUPS.get(name, (name,))]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Runs a background worker: the bus's worker side, an engine and tools, put together.
+
+`serve` is what `microturn worker` does. `worker_process` and `worker_thread` do it beside a runtime: the process for
+tools that can be found by name, the thread for functions that only this program has.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from subprocess import PIPE
+from typing import TypeAlias
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+import platformdirs
+from anyio.abc import Process
+from anyio.streams.text import TextReceiveStream
+
+from microturn.background_agent import AgentEngine, LocalFile, Worker, choose_model, engine_from_environment
+from microturn.protocols import UnavailableError
+from microturn.runtime.bus.settings import BusSettings
+from microturn.runtime.bus.worker_port import open_worker_port
+from microturn.tools import ToolRegistry
+
+OpensEngine: TypeAlias = Callable[[ToolRegistry], AbstractAsyncContextManager[AgentEngine]]
+"""Opens an engine that is ready to work with these tools: loaded, and its fixed prefix read."""
+READY_LIMIT_S = 240.0
+"""Longest wait for a worker: a model that is read from a cold disk on a busy machine."""
+LOG_TAIL_LINES = 12
+
+
+@asynccontextmanager
+async def open_ready_engine(tools: ToolRegistry) -> AsyncIterator[AgentEngine]:
+    """Open the engine that the environment names; a local model has read its fixed prefix when this yields.
+
+    Raises:
+        UserError: the environment contradicts itself.
+        UnavailableError: the weights are missing, or the local model did not start.
+    """
+    choice = choose_model(os.environ)
+    async with engine_from_environment(choice) as engine:
+        if isinstance(choice, LocalFile):
+            await engine.warm_up(tools)
+        yield engine
+
+
+async def serve(
+    settings: BusSettings,
+    open_engine: OpensEngine,
+    tools: ToolRegistry,
+    *,
+    concurrency: int = 2,
+    on_ready: Callable[[], None] = lambda: None,
+    drain_on: Sequence[signal.Signals] = (),
+) -> None:
+    """Work until cancelled, or until one of the signals says to drain: then what runs is finished, nothing more taken.
+
+    Raises:
+        UnavailableError: the engine or the server cannot be reached.
+    """
+    async with open_engine(tools) as engine, open_worker_port(settings) as port:
+        worker = Worker(port, engine, tools, concurrency=concurrency, lease_s=settings.lease_s)
+        on_ready()
+        await worker.run(drain_on=drain_on)
+
+
+@asynccontextmanager
+async def worker_process(settings: BusSettings) -> AsyncIterator[int]:
+    """Run `microturn worker` in a child process until the end of the block; yield its process id once it is ready.
+
+    The child takes its model from this process's environment and dies with it in any case. What it logs is kept in
+    the state folder.
+
+    Raises:
+        UnavailableError: it ended, or was not ready in time; the text has the last lines of its log.
+    """
+    log = Path(platformdirs.user_state_dir("microturn")) / "worker.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "microturn.runtime.cli", "worker", "--parent", str(os.getpid())]
+    environment = {**os.environ, "MICROTURN_REDIS_URL": settings.url}
+    with log.open("wb") as errors:
+        process = await anyio.open_process(
+            [*command, *arguments],
+            stdin=None,
+            stdout=PIPE,
+            stderr=errors,
+            env=environment,
+            start_new_session=True,
+        )
+    try:
+        await _await_ready(process, log)
+        yield process.pid
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _end(process)
+
+
+async def _await_ready(process: Process, log: Path) -> None:
+    assert process.stdout is not None
+    with anyio.move_on_after(READY_LIMIT_S):
+        text = ""
+        async for chunk in TextReceiveStream(process.stdout):
+            text += chunk
+            if any(_is_ready(line) for line in text.splitlines()):
+                return
+        await process.wait()
+        raise UnavailableError(
+            f"the background worker ended before it was ready; its log says:\n{_tail(log)}"
+        )
+    raise UnavailableError(
+        f"the background worker was not ready after {READY_LIMIT_S:g} s; its log {log} says:\n{_tail(log)}"
+    )
+
+
+def _is_ready(line: str) -> bool:
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(said, dict) and said.get("ready") is True
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text("utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
+    return "\n".join(lines) or "(nothing)"
+
+
+async def _end(process: Process) -> None:
+    """Ask the worker to end, and kill it where it does not: what it has not finished goes to another."""
+    if process.returncode is None:
+        process.terminate()
+        with anyio.move_on_after(2.0):
+            await process.wait()
+    if process.returncode is None:
+        process.kill()
+    await process.aclose()
+
+
+@asynccontextmanager
+async def worker_thread(
+    settings: BusSettings, open_engine: OpensEngine, tools: ToolRegistry
+) -> AsyncIterator[None]:
+    """Run a worker on an event loop of its own, in a thread, until the end of the block.
+
+    Raises:
+        UnavailableError: it could not start.
+    """
+    ready = threading.Event()
+    problem: list[BaseException] = []
+    with anyio.from_thread.start_blocking_portal() as portal:
+        future = portal.start_task_soon(_serve_in_thread, settings, open_engine, tools, ready, problem)
+        try:
+            await anyio.to_thread.run_sync(ready.wait, abandon_on_cancel=True)
+            if problem:
+                raise problem[0]
+            yield
+        finally:
+            future.cancel()
+
+
+async def _serve_in_thread(
+    settings: BusSettings,
+    open_engine: OpensEngine,
+    tools: ToolRegistry,
+    ready: threading.Event,
+    problem: list[BaseException],
+) -> None:
+    try:
+        await serve(settings, open_engine, tools, on_ready=ready.set)
+    except UnavailableError as error:
+        problem.append(error)
+    finally:
+        ready.set()
