@@ -41,6 +41,10 @@ pytestmark = pytest.mark.unit
         ("the square root of 81", 9),
         ("1 / 3 * 3", 1),
         ("4 x 3", 12),
+        ("6 / 2 million", "3/1000000"),
+        ("15% of 1.5 million", 225_000),
+        ("$20 + $5", 25),
+        ("1,500 thousand", 1_500_000),
     ],
 )
 def test_written_arithmetic_is_worked_out_exactly(text: str, value: int | str) -> None:

@@ -19,8 +19,15 @@ LIMIT_CHARS = 200
 LIMIT_BITS = 4096
 """Largest numerator or denominator: about 1,200 digits."""
 
-_PHRASES = (
+_SCALES = (
+    (r"[$€£]", ""),
     (r"(?<=\d),(?=\d{3}(?!\d))", ""),
+    (r"(\d+(?:\.\d+)?)\s*thousand\b", r"(\1*10**3)"),
+    (r"(\d+(?:\.\d+)?)\s*million\b", r"(\1*10**6)"),
+    (r"(\d+(?:\.\d+)?)\s*billion\b", r"(\1*10**9)"),
+)
+"""Signs around digits, and scale words after them; rewritten before number words, which would make two numbers."""
+_PHRASES = (
     (r"\bwhat(?:'s| is)\b|\bcalculate\b|\bcompute\b|[=?]\s*$", " "),
     (r"[×·]|(?<=\d)\s*x\s*(?=\d)|\btimes\b|\bmultiplied by\b", "*"),
     (r"÷|\bdivided by\b|\bover\b", "/"),
@@ -79,7 +86,10 @@ def _normalised(text: str) -> str:
     """Rewrite phrases and check each token, so that only digits, operators and known names are parsed."""
     if len(text) > LIMIT_CHARS:
         raise ToolRetry(f"the expression is longer than {LIMIT_CHARS} characters")
-    text = digits_for_words(text.lower().strip().rstrip("."))
+    text = text.lower().strip().rstrip(".")
+    for pattern, replacement in _SCALES:
+        text = re.sub(pattern, replacement, text)
+    text = digits_for_words(text)
     for pattern, replacement in _PHRASES:
         text = re.sub(pattern, replacement, text)
     tokens, position = [], 0

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import as_file, files
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ FOLDER_VARIABLE = "MICROTURN_DOCUMENTS"
 
 _SUFFIXES = frozenset({".md", ".markdown", ".txt"})
 _MOST_FILES = 2000
+_MOST_FOLDERS = 5000
 _LARGEST_FILE_BYTES = 1_000_000
 _LONGEST_PASSAGE_CHARS = 1200
 _LONGEST_SAID_CHARS = 300
@@ -123,7 +125,7 @@ def _documents(folder: Path) -> list[Path]:
     """The files to read, in a fixed order: no hidden ones, none that a link leads out of the folder to."""
     root = folder.resolve()
     found = []
-    for directory, names, file_names in os.walk(root):
+    for directory, names, file_names in islice(os.walk(root), _MOST_FOLDERS):
         names[:] = sorted(name for name in names if not name.startswith("."))
         for name in sorted(file_names):
             path = Path(directory, name)

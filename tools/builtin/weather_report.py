@@ -13,7 +13,7 @@ class WeatherReport:
     temperature_c: float
     feels_like_c: float
     condition: str
-    """A noun phrase in lower case that ends "with ...", such as "light rain"."""
+    """A noun phrase in lower case that can follow "with", such as "light rain"."""
     humidity_percent: int
     wind_kmh: float
     low_c: float
