@@ -23,6 +23,7 @@ from microturn.background_agent._errors import LocalModelError
 from microturn.background_agent.chat_client import ChatClient
 from microturn.background_agent.local_process import local_model
 from microturn.background_agent.loop_engine import LoopEngine
+from microturn.background_agent.prefix_cache import PrefixCache
 from microturn.background_agent.profile import LOCAL, REMOTE, REMOTE_JSON, ModelProfile
 from microturn.protocols import UserError
 
@@ -75,9 +76,11 @@ async def engine_from_environment(
         async with LoopEngine(client, choice.profile, data_dir=data_dir) as engine:
             yield engine
         return
-    async with local_model(choice.path) as served:
+    states = weights.cache_directory().parent / "prefixes"
+    async with local_model(choice.path, state_dir=states) as served:
         client = ChatClient(served.url, served.model, key=served.key, limits=LOCAL.limits)
-        async with LoopEngine(client, LOCAL, data_dir=data_dir) as engine:
+        cache = PrefixCache(states, served.url, served.key, served.model)
+        async with LoopEngine(client, LOCAL, data_dir=data_dir, prefix_cache=cache) as engine:
             yield engine
 
 

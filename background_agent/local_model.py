@@ -19,6 +19,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -44,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     be_polite(options.nice)
     try:
         key = secrets.token_urlsafe(24)
-        server = start(options.model, options.context_tokens, options.threads, options.port, key)
+        size = ServerSize(options.context_tokens, options.threads)
+        server = start(options.model, size, port=options.port, key=key, state_dir=options.state_dir)
     except LocalModelError as error:
         print(json.dumps({"error": str(error)}), flush=True)  # noqa: T201  # because this line is the interface
         return 1
@@ -97,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
         help="0 takes a free one (default: %(default)s)",
     )
     parser.add_argument(
+        "--state-dir",
+        type=Path,
+        metavar="DIR",
+        help="where clients may have the state of a prompt kept (default: nowhere)",
+    )
+    parser.add_argument(
         "--parent",
         type=int,
         metavar="PID",
@@ -117,7 +125,15 @@ def _bounded(low: int, high: int) -> Callable[[str], int]:
     return number
 
 
-def start(model: Path, context_tokens: int, threads: int, port: int, key: str) -> ModelServer:
+@dataclass(frozen=True, slots=True)
+class ServerSize:
+    """How much a server may take."""
+
+    context_tokens: int = DEFAULT_CONTEXT_TOKENS
+    threads: int = 1
+
+
+def start(model: Path, size: ServerSize, *, port: int, key: str, state_dir: Path | None) -> ModelServer:
     """Load a model and listen. Blocks for seconds.
 
     Raises:
@@ -136,15 +152,18 @@ def start(model: Path, context_tokens: int, threads: int, port: int, key: str) -
         ) from None
     params = xllamacpp.CommonParams()
     params.model.path = str(model)
-    params.n_ctx = context_tokens
+    params.n_ctx = size.context_tokens
     params.n_parallel = 1  # One slot keeps the one fixed prefix; what comes meanwhile waits in the server.
     params.cache_ram_mib = 0  # Its default would keep up to 8 GiB of old prompts.
     params.n_gpu_layers = 0
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = size.threads
     params.hostnames, params.port, params.api_keys = ["127.0.0.1"], port, [key]
     params.cors_origins = "http://127.0.0.1"  # Its default would let any web page in.
     params.ui = params.endpoint_slots = False
     params.verbosity = 0
+    if state_dir is not None:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        params.slot_save_path = f"{state_dir}{os.sep}"
     try:
         server: ModelServer = xllamacpp.Server(params)
     except RuntimeError as error:

@@ -49,9 +49,12 @@ async def local_model(
     *,
     context_tokens: int = DEFAULT_CONTEXT_TOKENS,
     threads: int = 1,
+    state_dir: Path | None = None,
     start_limit_s: float = START_LIMIT_S,
 ) -> AsyncIterator[LocalModel]:
     """Serve a GGUF file for as long as the block runs; the child dies with this process in any case.
+
+    With a `state_dir` it keeps states of prompts there when asked; see `PrefixCache`.
 
     On Linux it also dies with the thread that entered the block, which should be one that lasts.
 
@@ -67,6 +70,8 @@ async def local_model(
         "--parent",
         str(os.getpid()),
     ]
+    if state_dir is not None:
+        options += ["--state-dir", str(state_dir)]
     process = await anyio.open_process(
         [*command, "--model", str(model), *options],
         stdin=PIPE,

@@ -23,6 +23,7 @@ from microturn.background_agent.dialect import Dialect, dialect_for
 from microturn.background_agent.effect_guard import EffectGuard
 from microturn.background_agent.engine import Control, Emit
 from microturn.background_agent.narrator import Narrator
+from microturn.background_agent.prefix_cache import PrefixCache
 from microturn.background_agent.profile import ModelProfile
 from microturn.background_agent.prompt import task_text
 from microturn.background_agent.tool_runner import ToolRunner, replayed
@@ -67,11 +68,13 @@ class LoopEngine:
         *,
         data_dir: Path | None = None,
         limits: RunLimits | None = None,
+        prefix_cache: PrefixCache | None = None,
     ) -> None:
         self.client = client
         self.profile = profile
         self.limits = limits or RunLimits()
         self.data_dir = data_dir or Path(platformdirs.user_data_dir("microturn"))
+        self._prefix_cache = prefix_cache
         self._dialects: dict[str, Dialect] = {}
 
     async def __aenter__(self) -> Self:
@@ -96,18 +99,21 @@ class LoopEngine:
     async def warm_up(self, tools: ToolRegistry) -> ChatAnswer:
         """Let the server read the fixed prefix, so that the first task need not wait for it.
 
-        Takes as long as the prefix takes to be read: about 20 s for the local model on one core. Returns the
-        answer, whose token counts say what was read.
+        Takes as long as the prefix takes to be read, some 40 s for the local model on one core, and milliseconds
+        where its state was kept from an earlier start. Returns the answer, whose counts say what was read.
 
         Raises:
             ModelError: the model server failed.
         """
-        dialect = self.dialect(tools.specs())
-        request = dialect.request([Task("Task: say hello")], final_only=False)
+        request = self.dialect(tools.specs()).request([Task("Task: say hello")], final_only=True)
+        prefix = as_json([dict(message) for message in request.messages])
+        restored = self._prefix_cache is not None and await self._prefix_cache.restore(prefix)
         answer = ChatAnswer()
         async with aclosing(self.client.stream(request, answer)) as pieces:
             async for _ in pieces:
                 pass
+        if self._prefix_cache is not None and not restored:
+            await self._prefix_cache.save(prefix)
         return answer
 
     def dialect(self, specs: Sequence[ToolSpec]) -> Dialect:

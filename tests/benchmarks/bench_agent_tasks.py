@@ -24,6 +24,7 @@ from microturn.background_agent.chat_client import ChatClient
 from microturn.background_agent.engine import Control
 from microturn.background_agent.local_process import LocalModel, local_model
 from microturn.background_agent.loop_engine import LoopEngine
+from microturn.background_agent.prefix_cache import PrefixCache
 from microturn.background_agent.profile import LOCAL
 from microturn.protocols import ContextPackage, EventKind, Speech, TurnRecord
 from microturn.tools import ToolContext, ToolRegistry
@@ -216,7 +217,9 @@ async def _seed(tools: ToolRegistry, engine: LoopEngine) -> None:
     await tools.call("add_note", {"text": "Garden: plant the roses in March."}, context)
 
 
-async def measure(model: LocalModel, tasks: Sequence[BenchTask], *, verbose: bool) -> dict[str, object]:
+async def measure(
+    model: LocalModel, states: Path, tasks: Sequence[BenchTask], *, verbose: bool
+) -> dict[str, object]:
     """Run the tasks one after the other; print a row for each."""
     tools = ToolRegistry.from_entry_points()
     client = ChatClient(model.url, model.model, key=model.key, limits=LOCAL.limits)
@@ -225,11 +228,15 @@ async def measure(model: LocalModel, tasks: Sequence[BenchTask], *, verbose: boo
         os.environ["MICROTURN_DOCUMENTS"] = folder
         for name, text in _DOCUMENTS.items():
             (Path(folder) / name).write_text(text)
-        async with LoopEngine(client, LOCAL, data_dir=Path(folder) / "data") as engine:
+        cache = PrefixCache(states, model.url, model.key, model.model)
+        async with LoopEngine(client, LOCAL, data_dir=Path(folder) / "data", prefix_cache=cache) as engine:
             await _seed(tools, engine)
             before = _cpu_s(model.pid)
+            start_s = anyio.current_time()
             warm = await engine.warm_up(tools)
-            print(f"warm-up: {warm.prompt_tokens} tokens, {_cpu_s(model.pid) - before:.1f} cpu-s")
+            print(
+                f"warm-up: {anyio.current_time() - start_s:.1f} s, {warm.prompt_tokens} tokens, {warm.cached_tokens} kept, {_cpu_s(model.pid) - before:.1f} cpu-s"
+            )
             for number, task in enumerate(tasks):
                 before = _cpu_s(model.pid)
                 trace = await run_task(engine, tools, task, number)
@@ -262,8 +269,9 @@ async def main() -> None:
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     tasks = [task for task in TASKS if options.only in task.said]
-    async with local_model(weights.locate(options.model)) as model:
-        print(json.dumps(await measure(model, tasks, verbose=options.verbose)))
+    states = weights.cache_directory().parent / "prefixes"
+    async with local_model(weights.locate(options.model), state_dir=states) as model:
+        print(json.dumps(await measure(model, states, tasks, verbose=options.verbose)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,324 @@
+"""The worker on an in-memory bus: order, cancellation, deadlines, fencing, drains, and engines that fail."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from microturn.background_agent import LOCAL, ChatClient, ChatLimits, Control, Emit, LoopEngine, Worker
+from microturn.background_agent.attempt import MODEL_FAILED, TOOK_TOO_LONG, WENT_WRONG
+from microturn.background_agent.scripted_model import Fail, Line, Refuse, scripted_model
+from microturn.background_agent.testing import InMemoryWorkerBus, TaskRecord
+from microturn.protocols import ContextPackage, Speech, UnavailableError
+from microturn.tools import ToolRegistry
+
+pytestmark = [pytest.mark.unit, pytest.mark.anyio]
+
+Behaviour = Callable[[Emit, Control], Awaitable[None]]
+
+
+class OneWayEngine:
+    """An engine that does what a function says."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
+
+    async def run(self, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control) -> None:
+        await self._behaviour(emit, control)
+
+
+def package(task_id: str = "t1", deadline_s: float = 10.0) -> ContextPackage:
+    return ContextPackage(
+        task_id=task_id,
+        session_id="s",
+        idempotency_key=task_id,
+        intent="SECRET INTENT",
+        said_start_ms=0,
+        said_end_ms=1000,
+        local_time="2026-11-22T16:45:00+01:00",
+        deadline_s=deadline_s,
+    )
+
+
+@asynccontextmanager
+async def working(
+    behaviour: Behaviour, *, lease_s: float = 0.08, backlog_limit: int = 500, concurrency: int = 2
+) -> AsyncIterator[tuple[InMemoryWorkerBus, Worker]]:
+    """A worker that runs for as long as the block, and then drains."""
+    bus = InMemoryWorkerBus()
+    worker = Worker(
+        bus,
+        OneWayEngine(behaviour),
+        ToolRegistry(),
+        concurrency=concurrency,
+        lease_s=lease_s,
+        backlog_limit=backlog_limit,
+    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(worker.run)
+        yield bus, worker
+        worker.drain()
+
+
+async def ended(record: TaskRecord, within_s: float = 2.0) -> TaskRecord:
+    with anyio.fail_after(within_s):
+        await record.done.wait()
+    return record
+
+
+async def answer(emit: Emit, control: Control) -> None:
+    await emit("partial", speech=Speech(text="One."))
+    await emit("final", speech=Speech(text="Two."), text="One. Two.")
+
+
+async def forever(emit: Emit, control: Control) -> None:
+    await emit("progress", text="still at it")
+    await anyio.sleep_forever()
+
+
+async def test_events_come_in_order_and_end_the_task() -> None:
+    async with working(answer) as (bus, worker):
+        record = await ended(await bus.submit(package()))
+    assert [(e.seq, e.kind) for e in record.events] == [(1, "partial"), (2, "final")]
+    assert record.spoken() == ["One.", "Two."]
+    assert worker.statistics().final == 1
+    assert worker.statistics().running == 0
+
+
+async def test_an_event_after_the_end_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    async def talks_on(emit: Emit, control: Control) -> None:
+        await answer(emit, control)
+        await emit("final", text="again")
+
+    async with working(talks_on) as (bus, _):
+        record = await ended(await bus.submit(package()))
+    assert record.kinds() == ["partial", "final"]
+    assert "after the end" in caplog.text
+
+
+async def test_no_more_tasks_run_at_once_than_allowed() -> None:
+    running, most = 0, 0
+
+    async def counts(emit: Emit, control: Control) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await anyio.sleep(0.01)
+        running -= 1
+        await emit("final")
+
+    async with working(counts, concurrency=2) as (bus, _):
+        records = [await bus.submit(package(f"t{n}")) for n in range(6)]
+        for record in records:
+            await ended(record)
+    assert most == 2
+
+
+async def test_a_cancel_that_rides_on_a_beat_stops_a_silent_engine() -> None:
+    async with working(forever) as (bus, worker):
+        record = await bus.submit(package())
+        while record.beats < 1:
+            await anyio.sleep(0.005)
+        bus.cancel("t1")
+        await ended(record, within_s=0.1)
+    assert record.kinds() == ["progress", "cancelled"]
+    assert record.speeches() == []
+    assert worker.statistics().cancelled == 1
+
+
+async def test_a_cancel_that_rides_on_an_event_stops_a_talking_engine_at_once() -> None:
+    sent = 0
+
+    async def talks(emit: Emit, control: Control) -> None:
+        nonlocal sent
+        while True:
+            await emit("partial", text="word")
+            sent += 1
+            await anyio.sleep(0.005)
+
+    async with working(talks, lease_s=60) as (bus, _):
+        record = await bus.submit(package())
+        while sent < 3:
+            await anyio.sleep(0.005)
+        bus.cancel("t1")
+        before = len(record.events)
+        await ended(record, within_s=0.1)
+    assert record.kinds()[-1] == "cancelled"
+    assert len(record.events) <= before + 2
+    assert [e.seq for e in record.events] == list(range(1, len(record.events) + 1))
+
+
+async def test_the_deadline_ends_a_task_and_the_user_is_told() -> None:
+    async with working(forever) as (bus, _):
+        record = await ended(await bus.submit(package(deadline_s=0.05)))
+    assert record.kinds() == ["progress", "expired"]
+    assert record.spoken() == [TOOK_TOO_LONG]
+
+
+async def test_an_engine_that_raises_ends_in_an_apology_without_its_text(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def raises(emit: Emit, control: Control) -> None:
+        raise ValueError("SECRET WORDS of the user")
+
+    with caplog.at_level(logging.DEBUG):
+        async with working(raises) as (bus, _):
+            record = await ended(await bus.submit(package()))
+    (event,) = record.events
+    assert event.kind == "failed"
+    assert record.spoken() == [WENT_WRONG]
+    assert event.detail == {"reason": "ValueError"}
+    assert "SECRET" not in caplog.text
+    assert "ValueError" in caplog.text
+
+
+async def test_an_error_of_ours_inside_a_group_is_named_with_its_text() -> None:
+    async def raises(emit: Emit, control: Control) -> None:
+        raise ExceptionGroup("two at once", [UnavailableError("the index is not there")])
+
+    async with working(raises) as (bus, _):
+        record = await ended(await bus.submit(package()))
+    assert record.events[0].detail == {"reason": "UnavailableError", "message": "the index is not there"}
+    assert record.spoken() == [MODEL_FAILED]
+
+
+async def test_an_engine_that_ends_without_an_answer_has_failed() -> None:
+    async def says_nothing(emit: Emit, control: Control) -> None:
+        await emit("progress")
+
+    async with working(says_nothing) as (bus, _):
+        record = await ended(await bus.submit(package()))
+    assert record.kinds() == ["progress", "failed"]
+
+
+async def test_a_fenced_attempt_stops_in_silence_and_the_next_one_goes_on_with_the_numbers() -> None:
+    controls: list[Control] = []
+
+    async def first_hangs(emit: Emit, control: Control) -> None:
+        controls.append(control)
+        if control.attempt == 1:
+            await emit("partial", speech=Speech(text="First."))
+            await anyio.sleep_forever()
+        await emit("final", speech=Speech(text="Second."))
+
+    async with working(first_hangs) as (bus, worker):
+        record = await bus.submit(package())
+        while not record.events:
+            await anyio.sleep(0.005)
+        await bus.redeliver("t1")
+        await ended(record)
+        while worker.statistics().fenced == 0:
+            await anyio.sleep(0.005)
+    assert [(e.attempt, e.seq, e.kind) for e in record.events] == [(1, 1, "partial"), (2, 2, "final")]
+    assert [e.kind for e in controls[1].emitted] == ["partial"]
+    assert controls[1].attempt == 2
+
+
+async def test_corrections_reach_a_running_engine() -> None:
+    async def waits_for_a_correction(emit: Emit, control: Control) -> None:
+        while not control.updates:
+            await anyio.sleep(0.005)
+        await emit("final", text=" and ".join(control.updates))
+
+    async with working(waits_for_a_correction) as (bus, _):
+        record = await bus.submit(package())
+        bus.update("t1", "make it four")
+        await ended(record)
+    assert record.events[-1].text == "make it four"
+
+
+async def test_a_reader_that_is_behind_makes_the_engine_wait_and_reports_are_merged() -> None:
+    at_mark = anyio.Event()
+
+    async def talks(emit: Emit, control: Control) -> None:
+        for n in range(4):
+            await emit("partial", text=f"p{n}")
+        for n in range(5):
+            await emit("progress", text=f"report {n}")
+        at_mark.set()
+        await emit("partial", text="last")
+        await emit("final")
+
+    async with working(talks, lease_s=0.04, backlog_limit=3) as (bus, _):
+        record = await bus.submit(package())
+        with anyio.fail_after(1):
+            await at_mark.wait()
+        await anyio.sleep(0.03)
+        assert [e.text for e in record.events] == ["p0", "p1", "p2", "p3"]
+        bus.read_all("t1")
+        await ended(record)
+    assert [e.text for e in record.events] == ["p0", "p1", "p2", "p3", "report 4", "last", ""]
+    assert [e.seq for e in record.events] == list(range(1, 8))
+
+
+async def test_draining_takes_nothing_more_and_finishes_what_runs() -> None:
+    release = anyio.Event()
+
+    async def waits(emit: Emit, control: Control) -> None:
+        await release.wait()
+        await emit("final")
+
+    async with working(waits, concurrency=1) as (bus, worker):
+        running = await bus.submit(package("t1"))
+        queued = await bus.submit(package("t2"))
+        while worker.statistics().running == 0:
+            await anyio.sleep(0.005)
+        worker.drain()
+        release.set()
+        await ended(running)
+    assert running.kinds() == ["final"]
+    assert queued.events == []
+
+
+async def test_a_signal_drains() -> None:
+    bus, began, release = InMemoryWorkerBus(), anyio.Event(), anyio.Event()
+
+    async def waits(emit: Emit, control: Control) -> None:
+        began.set()
+        await release.wait()
+        await emit("final")
+
+    worker = Worker(bus, OneWayEngine(waits), ToolRegistry(), lease_s=0.08)
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: worker.run(drain_on=(signal.SIGUSR1,)))
+        record = await bus.submit(package())
+        await began.wait()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await anyio.sleep(0.02)
+        release.set()
+    assert record.kinds() == ["final"]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (Refuse(503), "ModelDownError"),
+        (Fail("hang", '{"final": "It is'), "ModelSlowError"),
+        (Fail("cut", '{"final": "It is'), "ModelBrokeOffError"),
+        (Fail("end", '{"final": "It is'), "ModelBrokeOffError"),
+        (Refuse(401), "ModelRequestError"),
+    ],
+)
+async def test_a_model_server_that_fails_is_told_to_the_user(line: Line, reason: str) -> None:
+    limits = ChatLimits(first_byte_s=0.2, silence_s=0.2, retries=0)
+    bus = InMemoryWorkerBus()
+    async with (
+        scripted_model(line) as model,
+        LoopEngine(ChatClient(model.url, "m", key="sk-secret", limits=limits), LOCAL) as engine,
+        anyio.create_task_group() as group,
+    ):
+        worker = Worker(bus, engine, ToolRegistry(), lease_s=0.1)
+        group.start_soon(worker.run)
+        record = await ended(await bus.submit(package()))
+        worker.drain()
+    event = record.events[-1]
+    assert (event.kind, event.detail["reason"]) == ("failed", reason)
+    assert record.spoken()[-1] in {MODEL_FAILED, WENT_WRONG}
+    assert "sk-secret" not in str(event.detail)
+    assert "It is" not in str(event.detail)
