@@ -22,10 +22,12 @@ from microturn.background_agent.engine_choice import choose_model as choose_mode
 from microturn.background_agent.engine_choice import engine_from_environment as engine_from_environment
 from microturn.background_agent.loop_engine import LoopEngine as LoopEngine
 from microturn.background_agent.loop_engine import RunLimits as RunLimits
+from microturn.background_agent.parent_watch import die_with_parent as die_with_parent
 from microturn.background_agent.profile import LOCAL as LOCAL
 from microturn.background_agent.profile import REMOTE as REMOTE
 from microturn.background_agent.profile import REMOTE_JSON as REMOTE_JSON
 from microturn.background_agent.profile import ModelProfile as ModelProfile
+from microturn.background_agent.reflex_engine import ReflexEngine as ReflexEngine
 from microturn.background_agent.worker import DRAIN_SIGNALS as DRAIN_SIGNALS
 from microturn.background_agent.worker import Worker as Worker
 from microturn.background_agent.worker import WorkerStatistics as WorkerStatistics
@@ -58,6 +60,7 @@ __all__ = (
     "ModelProfile",
     "ModelRequestError",
     "ModelSlowError",
+    "ReflexEngine",
     "RemoteModel",
     "RunLimits",
     "TaskEntry",
@@ -65,5 +68,6 @@ __all__ = (
     "WorkerBus",
     "WorkerStatistics",
     "choose_model",
+    "die_with_parent",
     "engine_from_environment",
 )

@@ -24,7 +24,14 @@ import platformdirs
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
-from microturn.background_agent import AgentEngine, LocalFile, Worker, choose_model, engine_from_environment
+from microturn.background_agent import (
+    AgentEngine,
+    LocalFile,
+    ReflexEngine,
+    Worker,
+    choose_model,
+    engine_from_environment,
+)
 from microturn.protocols import UnavailableError
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.bus.worker_port import open_worker_port
@@ -49,7 +56,7 @@ async def open_ready_engine(tools: ToolRegistry) -> AsyncIterator[AgentEngine]:
     async with engine_from_environment(choice) as engine:
         if isinstance(choice, LocalFile):
             await engine.warm_up(tools)
-        yield engine
+        yield ReflexEngine(engine)
 
 
 async def serve(
@@ -88,7 +95,7 @@ async def worker_process(settings: BusSettings) -> AsyncIterator[int]:
     environment = {**os.environ, "MICROTURN_REDIS_URL": settings.url}
     with log.open("wb") as errors:
         process = await anyio.open_process(
-            [*command, *arguments],
+            command,
             stdin=None,
             stdout=PIPE,
             stderr=errors,

@@ -11,6 +11,8 @@ from microturn.tools.context import ToolContext as ToolContext
 from microturn.tools.decorator import AnyTool as AnyTool
 from microturn.tools.decorator import Tool as Tool
 from microturn.tools.decorator import tool as tool
+from microturn.tools.phrases import Match as Match
+from microturn.tools.phrases import Phrase as Phrase
 from microturn.tools.registry import ENTRY_POINT_GROUP as ENTRY_POINT_GROUP
 from microturn.tools.registry import ToolRegistry as ToolRegistry
 from microturn.tools.result import Spoken as Spoken
@@ -23,6 +25,8 @@ __all__ = (
     "ENTRY_POINT_GROUP",
     "AnyTool",
     "Capped",
+    "Match",
+    "Phrase",
     "Spoken",
     "Tool",
     "ToolContext",

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 from pydantic import ValidationError
 
 from microturn.protocols import Isolation, SideEffect, ToolSpec, UserError
 from microturn.tools.docstring import parse_docstring
+from microturn.tools.phrases import Phrase
 from microturn.tools.signature import Arguments, read_signature
 
 P = ParamSpec("P")
@@ -26,11 +27,19 @@ class Tool(Generic[P, R_co]):
 
     __name__: str
 
-    def __init__(self, function: Callable[P, Awaitable[R_co]], spec: ToolSpec, arguments: Arguments) -> None:
+    def __init__(
+        self,
+        function: Callable[P, Awaitable[R_co]],
+        spec: ToolSpec,
+        arguments: Arguments,
+        phrases: tuple[Phrase, ...] = (),
+    ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.spec = spec
         self.arguments = arguments
+        self.phrases = phrases
+        """Ways of asking for it that need no model to be understood."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R_co]:
         """Call the function as it was written."""
@@ -60,6 +69,7 @@ def tool(
     egress: tuple[str, ...] = (),
     permissions: tuple[str, ...] = (),
     spoken_filler: str | None = None,
+    phrases: Iterable[str | Phrase] = (),
 ) -> Callable[[Callable[P, Awaitable[R]]], Tool[P, R]]: ...
 
 
@@ -76,6 +86,7 @@ def tool(
     egress: tuple[str, ...] = (),
     permissions: tuple[str, ...] = (),
     spoken_filler: str | None = None,
+    phrases: Iterable[str | Phrase] = (),
 ) -> Tool[P, R] | Callable[[Callable[P, Awaitable[R]]], Tool[P, R]]:
     """Make a tool of an async function; used bare or with options.
 
@@ -94,6 +105,8 @@ def tool(
         egress: Hosts that it reaches; "*" is any public one.
         permissions: What an operator has to allow.
         spoken_filler: What may be said while it runs.
+        phrases: Ways of asking for it that are understood at once, such as "how many seats are left in {room}";
+            see `Phrase`.
 
     Raises:
         UserError: the function is not async, or lacks a docstring or a type; the text says how to mend it.
@@ -129,6 +142,7 @@ def tool(
         except ValidationError as error:
             problems = "; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())
             raise UserError(f"{label} has an option out of range: {problems}") from None
-        return Tool(target, spec, arguments)
+        understood = tuple(Phrase(each) if isinstance(each, str) else each for each in phrases)
+        return Tool(target, spec, arguments, understood)
 
     return decorate if function is None else decorate(function)

@@ -18,6 +18,7 @@ from microturn.protocols import MicroturnError, ToolSpec, UserError
 from microturn.tools._errors import ToolRetry, UnknownToolError
 from microturn.tools.context import ToolContext
 from microturn.tools.decorator import AnyTool, Tool
+from microturn.tools.phrases import Match, PhraseBook
 from microturn.tools.result import ToolResult, to_result
 from microturn.tools.text import cap
 
@@ -36,6 +37,7 @@ class ToolRegistry:
     def __init__(self, tools: Iterable[AnyTool] = ()) -> None:
         self._tools: dict[str, AnyTool] = {}
         self._slots: dict[str, anyio.Semaphore] = {}
+        self._phrases = PhraseBook()
         self.broken: dict[str, str] = {}
         """Entry points that were left out, and why. The reasons are for operators."""
         for each in tools:
@@ -77,6 +79,7 @@ class ToolRegistry:
             raise UserError(
                 f"there is a tool `{spec.name}` already; give one of them another name, or pass replace=True"
             )
+        self._phrases.add(spec.name, added.phrases)
         self._tools[spec.name] = added
         self._slots[spec.name] = anyio.Semaphore(spec.max_concurrency)
 
@@ -94,6 +97,10 @@ class ToolRegistry:
     def specs(self) -> list[ToolSpec]:
         """Return what an agent is told of each tool, in the order in which they were added."""
         return [each.spec for each in self._tools.values()]
+
+    def matches(self, text: str) -> list[Match]:
+        """Return the calls that a text asks for in the words of a tool's phrase; see `phrases`."""
+        return [match for match in self._phrases.match(text) if match.tool in self._tools]
 
     async def call(self, name: str, arguments: dict[str, JsonValue], context: ToolContext) -> ToolResult:
         """Check the arguments, run the tool within its limits and make a result of whatever happens.

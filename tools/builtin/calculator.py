@@ -19,7 +19,10 @@ _WORDS = {
 _LONGEST_REPEATED = 40
 
 
-@tool(timeout_s=5.0)
+@tool(
+    timeout_s=5.0,
+    phrases=["(what is|what's|calculate|work out|compute|how much is) {expression}"],
+)
 async def calculator(expression: str) -> Spoken:
     """Work out an arithmetic expression exactly, such as 48 * 17, 15% of 240 or sqrt(2) / 3.
 

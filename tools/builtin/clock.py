@@ -112,7 +112,16 @@ def zone_of(place: str) -> zoneinfo.ZoneInfo:
     return zoneinfo.ZoneInfo(name)
 
 
-@tool(timeout_s=5.0)
+@tool(
+    timeout_s=5.0,
+    phrases=[
+        "what time is it [right] [now]",
+        "what's the time [right] [now]",
+        "what is the time [right] [now]",
+        "(what time is it|what's the time|what is the time) in {place}",
+        "(what day is it|what's the date|what is the date|what is today's date) [today]",
+    ],
+)
 async def current_time(context: ToolContext, place: str = "") -> Spoken:
     """Tell the time and the date, where the user is or elsewhere.
 

@@ -81,7 +81,11 @@ class NoteStore:
         return await transact(self.data_dir / "notes.sqlite3", _SCHEMA, work)
 
 
-@tool(timeout_s=10.0, side_effect="idempotent")
+@tool(
+    timeout_s=10.0,
+    side_effect="idempotent",
+    phrases=["(make|take|add) a note (that|to|saying) {text}", "(note|write) down [that] {text}"],
+)
 async def add_note(
     context: ToolContext, text: Annotated[str, Field(min_length=1, max_length=4000)]
 ) -> Spoken:
@@ -94,7 +98,7 @@ async def add_note(
     return Spoken(text=f"Note {number} is kept: {text}", say="Okay, I have noted that.")
 
 
-@tool(timeout_s=10.0)
+@tool(timeout_s=10.0, phrases=["(list|read [me]|what are|tell me) my notes", "what notes do i have"])
 async def list_notes(context: ToolContext, limit: Annotated[int, Field(ge=1, le=100)] = 20) -> Spoken:
     """List the user's notes, the newest first.
 

@@ -7,12 +7,14 @@ stopped speaking, so that "in ten seconds" is ten seconds for the user, however 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from microturn.protocols import Speech
-from microturn.tools import Spoken, ToolContext, ToolRetry, tool
+from microturn.tools import Phrase, Spoken, ToolContext, ToolRetry, tool
+from microturn.tools.builtin.number_words import digits_for_words
 from microturn.tools.builtin.timer_book import Timer, TimerBook
 
 REMINDER_PRIORITY = 10
@@ -41,7 +43,38 @@ _SENTENCE = re.compile(
 )
 
 
-@tool(timeout_s=10.0, side_effect="idempotent")
+_SECONDS_IN = {"second": 1, "minute": 60, "hour": 3600}
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?|an?)\s+(?:and a half\s+)?(second|minute|hour)s?")
+
+
+def _timer(named: Mapping[str, str]) -> dict[str, JsonValue] | None:
+    """The arguments that a phrase names; None where the time is no length of time."""
+    said = re.sub(r"\bhalf an hour\b", "30 minutes", digits_for_words(named["time"]))
+    parts = [part for part in re.split(r"\s+and\s+|\s*,\s*", said) if part]
+    lengths = [_LENGTH.fullmatch(part) for part in parts]
+    seconds = 0.0
+    for length in lengths:
+        if length is None:
+            return None
+        count = 1.0 if length[1] in {"a", "an"} else float(length[1])
+        seconds += count * _SECONDS_IN[length[2]]
+    return {"seconds": seconds, "message": named.get("message", "")} if seconds else None
+
+
+_REMIND = "(remind me|tell me|give me a reminder)"
+
+
+@tool(
+    timeout_s=10.0,
+    side_effect="idempotent",
+    phrases=[
+        Phrase(f"{_REMIND} in {{time}} (to|that|about) {{message}}", _timer),
+        Phrase(f"{_REMIND} (to|that|about) {{message}} in {{time}}", _timer),
+        Phrase("in {time} (remind|tell) me (to|that|about) {message}", _timer),
+        Phrase("(set|start) (a|the|another) timer (for|of) {time} [for {message}]", _timer),
+        Phrase("(set|start) (a|an|the) {time} timer", _timer),
+    ],
+)
 async def set_timer(
     context: ToolContext,
     seconds: Annotated[float, Field(gt=0, le=86_400)],
@@ -95,7 +128,10 @@ async def cancel_timer(context: ToolContext, label: str = "") -> Spoken:
     return Spoken(text=f"Timer {timer.label!r} is cancelled.", say="Okay, I have cancelled that timer.")
 
 
-@tool(timeout_s=10.0)
+@tool(
+    timeout_s=10.0,
+    phrases=["(list|what are|tell me) my timers", "how much time is left", "what timers are running"],
+)
 async def list_timers(context: ToolContext) -> Spoken:
     """List the timers and reminders that are running, with the time that is left."""
     now_ms = context.package.said_end_ms

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fractions import Fraction
 
-from microturn.tools import Spoken, ToolRetry, tool
+from pydantic import JsonValue
+
+from microturn.tools import Phrase, Spoken, ToolRetry, tool
+from microturn.tools.builtin.number_words import digits_for_words
 from microturn.tools.builtin.numerals import spoken_number, written_number
 
 
@@ -157,7 +161,27 @@ def convert(value: Fraction, source: Unit, target: Unit) -> Fraction:
     return (base - target.offset) / target.factor
 
 
-@tool(timeout_s=5.0)
+def _conversion(named: Mapping[str, str]) -> dict[str, JsonValue] | None:
+    """The arguments that a phrase names; None where the value is no number."""
+    said = digits_for_words(named["value"])
+    try:
+        value = 1.0 if said in {"a", "an"} else float(said)
+    except ValueError:
+        return None
+    return {"value": value, "from_unit": named["source"], "to_unit": named["target"]}
+
+
+_VALUE = r"{value} {source}"
+
+
+@tool(
+    timeout_s=5.0,
+    phrases=[
+        Phrase(f"(convert|change) {_VALUE} (to|into|in) {{target}}", _conversion),
+        Phrase(f"(what is|what's|how much is) {_VALUE} in {{target}}", _conversion),
+        Phrase(f"how many {{target}} (are|is) [(in|there in)] {_VALUE}", _conversion),
+    ],
+)
 async def convert_units(value: float, from_unit: str, to_unit: str) -> Spoken:
     """Convert a value between units of length, mass, volume, temperature, speed, data or time.
 

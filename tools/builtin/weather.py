@@ -68,10 +68,20 @@ class ChosenWeather:
         return await self.providers[name].weather(city)
 
 
+_NOW = "[(today|right now|now|at the moment|outside)]"
+_PHRASES = (
+    f"(what's|what is|how's|how is) the weather [like] (in|for) {{city}} {_NOW}",
+    f"(tell me|give me|check) the weather (in|for) {{city}} {_NOW}",
+    f"what (is|are) the (temperature|conditions) in {{city}} {_NOW}",
+    f"how (warm|cold|hot) is it in {{city}} {_NOW}",
+    f"is it (raining|snowing|sunny|cold|warm|windy|hot|cloudy) in {{city}} {_NOW}",
+)
+
+
 def make_weather(provider: WeatherProvider, egress: tuple[str, ...] = ()) -> Tool[..., Spoken]:
     """Make the `weather` tool over a provider that reaches the hosts in `egress`."""
 
-    @tool(timeout_s=15.0, egress=egress, spoken_filler="Let me check the weather.")
+    @tool(timeout_s=15.0, egress=egress, spoken_filler="Let me check the weather.", phrases=_PHRASES)
     async def weather(city: Annotated[str, Field(min_length=1, max_length=100)]) -> Spoken:
         """Tell the present weather in a city and today's range.
 
