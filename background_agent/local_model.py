@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import json
 import os
 import secrets
@@ -24,11 +23,10 @@ from pathlib import Path
 from typing import Protocol
 
 from microturn.background_agent._errors import LocalModelError
+from microturn.background_agent.parent_watch import die_with_parent
 from microturn.background_agent.profile import DEFAULT_CONTEXT_TOKENS
 
 MAX_CONTEXT_TOKENS = 16_384
-_PR_SET_PDEATHSIG = 1
-"""Source: prctl(2) of Linux."""
 
 
 class ModelServer(Protocol):
@@ -175,17 +173,6 @@ def be_polite(nice: int) -> None:
     """Lower the priority of this process to `nice`, where the system has such a thing."""
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, 0, nice)
-
-
-def die_with_parent(parent: int) -> None:
-    """Arrange for the kernel to kill this process when the thread that started it dies; Linux only.
-
-    Elsewhere, and as a second rope here, `wait_for_the_end` sees the parent's end of our standard input close.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # It died before we had asked.
-            os._exit(1)
 
 
 def wait_for_the_end(*, reads_input: bool) -> None:
