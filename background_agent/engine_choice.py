@@ -79,7 +79,9 @@ async def engine_from_environment(
     states = weights.cache_directory().parent / "prefixes"
     async with local_model(choice.path, state_dir=states) as served:
         client = ChatClient(served.url, served.model, key=served.key, limits=LOCAL.limits)
-        cache = PrefixCache(states, served.url, served.key, served.model)
+        file = choice.path.stat()
+        identity = f"{served.model} {file.st_size} {file.st_mtime_ns}"
+        cache = PrefixCache(states, served.url, served.key, identity)
         async with LoopEngine(client, LOCAL, data_dir=data_dir, prefix_cache=cache) as engine:
             yield engine
 

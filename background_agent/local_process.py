@@ -61,6 +61,8 @@ async def local_model(
     Raises:
         LocalModelError: it did not start; the text says why.
     """
+    if not model.is_file():  # Said here, without the second that a child takes to say it.
+        raise LocalModelError(f"there is no model file at {str(model)!r}; give the path of a GGUF file")
     command = [sys.executable, "-m", "microturn.background_agent.local_model"]
     options = [
         "--context-tokens",

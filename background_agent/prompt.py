@@ -114,6 +114,17 @@ EXAMPLES = (
         "The wind in Berlin blows at about 7 miles per hour.",
     ),
     WorkedExample(
+        f"{_NOW}\nTask: do I need an umbrella in Madrid",
+        (
+            (
+                "weather",
+                {"city": "Madrid"},
+                "Madrid: a clear sky, 18 °C (feels like 18 °C), wind 9 km/h. Today 9 to 20 °C, chance of rain 5 %.",
+            ),
+        ),
+        "No, the sky over Madrid is clear.",
+    ),
+    WorkedExample(
         f"{_NOW}\nTask: did I write down anything about the dentist",
         (("search_notes", {"query": "dentist"}, "3 (2026-03-02): dentist on Monday at nine"),),
         "You noted: dentist on Monday at nine.",

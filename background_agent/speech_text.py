@@ -13,7 +13,8 @@ _LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
 _ADDRESS = re.compile(r"<?\bhttps?://(?:www\.)?([a-z0-9-]+(?:\.[a-z0-9-]+)+)[^\s>)\]]*>?", re.IGNORECASE)
 _LINE_MARK = re.compile(r"^\s*(?:#{1,6}\s+|>\s?|[-*+•]\s+|\d{1,3}[.)]\s+)", re.MULTILINE)
 _RULE = re.compile(r"^\s*(?:[-*_]\s*){3,}$|^\s*\|?[\s:|-]*-{3,}[\s:|-]*$", re.MULTILINE)
-_TABLE_EDGE = re.compile(r"^\s*\|\s*|\s*\|\s*$", re.MULTILINE)
+_TABLE_EDGE = re.compile(r"^[ \t]*\|[ \t]*|[ \t]*\|[ \t]*$", re.MULTILINE)
+_LONE_MARK = re.compile(r"\s+([.,!?;:])(?=\s|$)")
 _EMPHASIS = re.compile(r"(\*\*|__|\*|~~|`)(?=\S)(.+?)(?<=\S)\1")
 _UNDERSCORES = re.compile(r"(?<!\w)_(?=\S)(.+?)(?<=\S)_(?!\w)")
 _TAG = re.compile(r"</?[a-zA-Z][^>]*>")
@@ -44,6 +45,7 @@ _UNIT = re.compile(r"(?P<number>\d[\d,.]*)\s?(?P<unit>" + "|".join(map(re.escape
 _MONEY = re.compile(
     r"(?P<sign>[$€£¥])\s?(?P<number>\d[\d,]*(?:\.\d+)?)(?P<scale>\s?(?:thousand|million|billion))?"
 )
+_MONEY_AFTER = re.compile(r"(?P<number>\d[\d,]*(?:\.\d+)?)(?P<scale>)\s?(?P<sign>[$€£¥])(?!\w)")
 _CURRENCIES = {
     "$": ("dollar", "dollars"),
     "€": ("euro", "euros"),
@@ -69,7 +71,8 @@ _SIGNS = (
 
 def to_speech(text: str) -> str:
     """One line of plain words that says what `text` shows; empty where there is nothing to say."""
-    return " ".join(_in_words(_without_markup(text)).split())
+    words = " ".join(_in_words(_without_markup(text)).split())
+    return _LONE_MARK.sub(r"\1", words)
 
 
 def _without_markup(text: str) -> str:
@@ -87,7 +90,7 @@ def _without_markup(text: str) -> str:
 
 
 def _in_words(text: str) -> str:
-    text = _MONEY.sub(_money, text)
+    text = _MONEY_AFTER.sub(_money, _MONEY.sub(_money, text))
     text = _DEGREES.sub(lambda found: _SCALES[found["scale"]], text)
     text = _UNIT.sub(_unit, text)
     for pattern, words in _SIGNS:

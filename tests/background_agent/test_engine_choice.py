@@ -1,0 +1,133 @@
+"""Which model is chosen, from the environment and the free memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from microturn import weights
+from microturn.background_agent import REMOTE, REMOTE_JSON, LocalModelError, RemoteModel, choose_model
+from microturn.background_agent.effect_guard import EffectGuard
+from microturn.background_agent.engine_choice import LocalFile, engine_from_environment, free_memory_bytes
+from microturn.protocols import ContextPackage, ToolSpec, UserError
+from microturn.weights import WeightFile, WeightMissingError
+
+pytestmark = [pytest.mark.unit, pytest.mark.anyio]
+
+GB = 1_000_000_000
+REMOTE_ENVIRONMENT = {
+    "MICROTURN_MODEL_URL": "http://127.0.0.1:1/v1",
+    "MICROTURN_MODEL": "big",
+    "MICROTURN_MODEL_KEY": "sk-secret",
+}
+
+
+def test_an_address_is_taken_before_anything_local() -> None:
+    choice = choose_model(REMOTE_ENVIRONMENT | {"MICROTURN_MODEL_FILE": "/x.gguf"}, free_bytes=0)
+    assert choice == RemoteModel("http://127.0.0.1:1/v1", "big", "sk-secret", REMOTE)
+    assert "sk-secret" not in repr(choice)
+
+
+def test_a_server_without_native_tools_is_spoken_to_in_json() -> None:
+    choice = choose_model(REMOTE_ENVIRONMENT | {"MICROTURN_MODEL_DIALECT": "json_actions"})
+    assert isinstance(choice, RemoteModel)
+    assert choice.profile == REMOTE_JSON
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"MICROTURN_MODEL_URL": "127.0.0.1:8000"}, "http://"),
+        ({"MICROTURN_MODEL": ""}, "MICROTURN_MODEL "),
+        ({"MICROTURN_MODEL_DIALECT": "xml"}, "json_actions"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_named(change: dict[str, str], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        choose_model(REMOTE_ENVIRONMENT | change)
+
+
+def test_a_file_of_ones_own_is_served_whatever_it_is() -> None:
+    assert choose_model({"MICROTURN_MODEL_FILE": "/models/x.gguf"}) == LocalFile(Path("/models/x.gguf"))
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "name"), [(8 * GB, "qwen2.5-coder-1.5b"), (2 * GB, "qwen2.5-coder-0.5b")]
+)
+def test_the_local_model_fits_the_free_memory(
+    free_bytes: int, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "locate", lambda asked: Path(asked))
+    assert choose_model({}, free_bytes) == LocalFile(Path(name))
+
+
+def test_too_little_memory_is_said_in_figures() -> None:
+    with pytest.raises(LocalModelError, match=r"0\.5 GB.*1\.3 GB.*MICROTURN_MODEL_URL"):
+        choose_model({}, GB // 2)
+
+
+def test_missing_weights_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = WeightFile("qwen2.5-coder-1.5b", "x.gguf", "0" * 64, 1, "Apache-2.0", ())
+    monkeypatch.setitem(weights.WEIGHTS, file.name, file)
+    monkeypatch.setenv("MICROTURN_CACHE", str(tmp_path))
+    monkeypatch.delenv(file.variable, raising=False)
+    with pytest.raises(WeightMissingError, match=r"microturn weights fetch qwen2\.5-coder-1\.5b"):
+        choose_model({}, 8 * GB)
+
+
+def test_free_memory_is_read_from_the_system(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 100 kB\nMemAvailable:   2048 kB\n")
+    assert free_memory_bytes(meminfo) == 2 * 1024 * 1024
+    assert free_memory_bytes(tmp_path / "none") >= 3 * GB
+
+
+async def test_a_remote_engine_opens_without_asking_anyone() -> None:
+    async with engine_from_environment(RemoteModel("http://127.0.0.1:1/v1", "big")) as engine:
+        assert engine.client.model == "big"
+        assert engine.profile is REMOTE
+
+
+DELETE = ToolSpec(
+    name="delete_note", description="Delete one of the user's notes.", parameters={}, side_effect="idempotent"
+)
+TIMER = ToolSpec(
+    name="set_timer",
+    description="Set a timer, or remind the user of something after a time.",
+    parameters={},
+    side_effect="idempotent",
+)
+READ = ToolSpec(name="weather", description="Tell the weather.", parameters={})
+
+
+@pytest.mark.parametrize(
+    ("intent", "spec", "forbidden"),
+    [
+        ("what is the wifi password", DELETE, True),
+        ("what is the wifi password", READ, False),
+        ("find the note on roses and delete it", DELETE, False),
+        ("look up the film and remind me of it", TIMER, False),
+        ("look up the film", TIMER, True),
+    ],
+)
+def test_after_a_result_only_what_the_user_spoke_of_may_have_effects(
+    intent: str, spec: ToolSpec, forbidden: bool
+) -> None:
+    guard = EffectGuard(
+        ContextPackage(
+            task_id="t",
+            session_id="s",
+            idempotency_key="t",
+            intent=intent,
+            said_start_ms=0,
+            said_end_ms=1,
+            local_time="2026-11-22T16:45:00+01:00",
+            deadline_s=60,
+        )
+    )
+    assert not guard.forbids(spec)
+    guard.has_read("some page")
+    assert guard.forbids(spec) is forbidden
+    guard.is_told("yes, delete it and set a timer")
+    assert not guard.forbids(spec)
