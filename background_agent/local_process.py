@@ -61,8 +61,7 @@ async def local_model(
     Raises:
         LocalModelError: it did not start; the text says why.
     """
-    if not model.is_file():  # Said here, without the second that a child takes to say it.
-        raise LocalModelError(f"there is no model file at {str(model)!r}; give the path of a GGUF file")
+    _require_file(model)
     command = [sys.executable, "-m", "microturn.background_agent.local_model"]
     options = [
         "--context-tokens",
@@ -86,6 +85,12 @@ async def local_model(
     finally:
         with anyio.CancelScope(shield=True):
             await _stop(process)
+
+
+def _require_file(model: Path) -> None:
+    """Say that a file is missing here, without the second that a child takes to say it."""
+    if not model.is_file():
+        raise LocalModelError(f"there is no model file at {str(model)!r}; give the path of a GGUF file")
 
 
 async def _ready(process: Process, model: Path, limit_s: float) -> LocalModel:
