@@ -5,7 +5,7 @@ stop nor the death of this process, however that dies, and it survives a Ctrl-C,
 Knows nothing of tasks.
 
 The server holds a lock on its folder by an inherited file, so the lock lasts exactly as long as the server. A second
-process that finds the lock taken uses the server that is there.
+process that finds the lock taken uses the server that is there, and starts one in its place when that is gone.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ PR_SET_PDEATHSIG is 1.
 """
 _RESTARTS = 5
 _RESTART_PAUSE_S = 0.1
+_STANDBY_PAUSE_S = 0.1
 
 
 def default_data_dir() -> Path:
@@ -73,7 +74,7 @@ class EmbeddedServer:
         self.socket_path = socket_path_for(self.data_dir)
         self._maxmemory_mb = maxmemory_mb
         self._start_timeout_s = start_timeout_s
-        self._restart = restart
+        self._restarts = _RESTARTS if restart else 0
         self._keeper: _Keeper | None = None
 
     @property
@@ -83,7 +84,7 @@ class EmbeddedServer:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the server, or None where it is another process's."""
+        """Process id of the server, or None as long as it is another process's."""
         return self._keeper.pid if self._keeper else None
 
     def start(self) -> Self:
@@ -97,20 +98,17 @@ class EmbeddedServer:
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.socket_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         give_up = time.monotonic() + self._start_timeout_s
-        while (lock := _try_lock(self.data_dir / "server.lock")) is None:
-            if _answers(self.socket_path):
-                return self
+        lock_path, command_line = self.data_dir / "server.lock", self._command_line()
+        while (lock := _try_lock(lock_path)) is None and not _answers(self.socket_path):
             if time.monotonic() > give_up:
                 raise DataDirLockedError(
                     f"cannot use {self.data_dir} for the built-in server: another process holds it and no server "
                     f"answered within {self._start_timeout_s:g} s; end that process or choose another folder"
                 )
             time.sleep(0.02)
-        try:
-            self._keeper = _Keeper(self._command_line(), lock, self._restart)
+        self._keeper = _Keeper(command_line, lock_path, lock, self._restarts)
+        if lock is not None:
             self._await_answer(self._keeper, give_up)
-        finally:
-            os.close(lock)  # the server has its own copy, and with it the lock
         return self
 
     def stop(self) -> None:
@@ -176,17 +174,20 @@ class _Keeper:
     as the server.
     """
 
-    def __init__(self, command_line: list[str], lock: int, restart: bool) -> None:
+    def __init__(self, command_line: list[str], lock_path: Path, lock: int | None, restarts: int) -> None:
+        """With `lock` None, another process has the server: stand by until it is gone. Owns `lock` from here on."""
         self._command_line = command_line
-        self._lock = os.dup(lock)
-        self._restarts_left = _RESTARTS if restart else 0
+        self._lock_path = lock_path
+        self._lock = lock
+        self._restarts_left = restarts
         self._process: subprocess.Popen[bytes] | None = None
         self._failure: OSError | None = None
         self._started = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="microturn-embedded-server", daemon=True)
         self._thread.start()
-        self._started.wait()
+        if lock is not None:
+            self._started.wait()
         if self._failure is not None:
             raise ServerDiedError(
                 f"cannot start {command_line[0]}: {self._failure.strerror}"
@@ -218,8 +219,14 @@ class _Keeper:
 
     def _run(self) -> None:
         try:
-            while True:
-                self._process = self._spawn()
+            while self._lock is None:
+                if self._stopping.wait(_STANDBY_PAUSE_S):
+                    return
+                self._lock = _try_lock(self._lock_path)
+            while not self._stopping.is_set():
+                self._process = self._spawn(self._lock)
+                if self._stopping.is_set():  # asked to end while it was being started
+                    self._process.terminate()
                 self._started.set()
                 self._process.wait()
                 if self._restarts_left == 0 or self._stopping.wait(_RESTART_PAUSE_S):
@@ -229,16 +236,17 @@ class _Keeper:
             self._failure = error
         finally:
             self._started.set()
-            os.close(self._lock)
+            if self._lock is not None:
+                os.close(self._lock)
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self, lock: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [*self._launcher(), *self._command_line],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # a Ctrl-C in the terminal must not reach it
-            pass_fds=(self._lock,),
+            pass_fds=(lock,),
         )
 
     @staticmethod

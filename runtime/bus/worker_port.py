@@ -164,7 +164,9 @@ class WorkerPort:
         if reply[0] == "renumber":
             seq = int(reply[1]) + 1
             reply = await self._send(running, seq, event.model_copy(update={"seq": seq}), finish)
-        fenced, duplicate = reply[0] == "fenced", reply[0] == "duplicate"
+        fenced = reply[0] == "fenced"
+        # A task ends only once, so the same end seen twice is a call that was repeated: it has succeeded.
+        duplicate = reply[0] == "duplicate" and not finish
         if fenced or finish:
             self._forget(task_id, attempt)
         updates = _unseen(running, seen, reply[3:])

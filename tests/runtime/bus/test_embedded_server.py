@@ -54,6 +54,12 @@ def wait_gone(pid: int, within_s: float = 5.0) -> bool:
     return not is_running(pid)
 
 
+def wait_answers(server: EmbeddedServer, within_s: float = 5.0) -> None:
+    give_up = time.monotonic() + within_s
+    while not module._answers(server.socket_path) and time.monotonic() < give_up:
+        time.sleep(0.02)
+
+
 async def test_it_starts_keeps_its_data_over_a_stop_and_is_gone_after_it(tmp_path: Path) -> None:
     folder = tmp_path / "with a space"
     with EmbeddedServer(folder) as server:
@@ -93,6 +99,17 @@ async def test_a_second_process_uses_the_server_that_runs_and_leaves_it_running(
     assert await ask(server, "PING") == "PONG"
 
 
+async def test_a_second_process_starts_the_server_anew_when_the_first_one_ends(tmp_path: Path) -> None:
+    first = EmbeddedServer(tmp_path).start()
+    await ask(first, "SET", "key", "value")
+    with EmbeddedServer(tmp_path) as second:
+        first.stop()
+        wait_answers(second)
+        assert await ask(second, "GET", "key") == "value"
+        assert second.pid is not None
+    assert not module._answers(second.socket_path)
+
+
 async def test_one_that_is_killed_comes_back_with_its_data(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path) as server:
         await ask(server, "SET", "key", "value")
@@ -100,9 +117,7 @@ async def test_one_that_is_killed_comes_back_with_its_data(tmp_path: Path) -> No
         assert first is not None
         os.kill(first, signal.SIGKILL)
         assert wait_gone(first)
-        give_up = time.monotonic() + 5
-        while not module._answers(server.socket_path) and time.monotonic() < give_up:
-            time.sleep(0.02)
+        wait_answers(server)
         assert await ask(server, "GET", "key") == "value"
         assert server.pid != first
 
