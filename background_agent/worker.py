@@ -16,7 +16,6 @@ import anyio
 from microturn.background_agent.attempt import Attempt
 from microturn.background_agent.engine import AgentEngine
 from microturn.background_agent.worker_bus import TaskEntry, WorkerBus
-from microturn.protocols import MicroturnError
 from microturn.tools import ToolRegistry
 
 DRAIN_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -110,10 +109,9 @@ class Worker:
                     self._bus, entry, begun, lease_s=self._lease_s, backlog_limit=self._backlog_limit
                 )
                 self._count(await attempt.run(self._engine, self._tools))
-        except* MicroturnError as errors:
+        except* Exception as errors:  # noqa: BLE001  # the boundary of the task: recorded; the lease hands it on
             self._count("abandoned")
-            kinds = ", ".join(sorted({type(error).__name__ for error in errors.exceptions}))
-            _log.error("task %s: the attempt was abandoned: %s", entry.package.task_id, kinds)
+            _log.error("task %s: the attempt was abandoned: %s", entry.package.task_id, _kinds(errors))
         finally:
             self._statistics = replace(self._statistics, running=self._statistics.running - 1)
             self._slots.release()
@@ -121,3 +119,11 @@ class Worker:
     def _count(self, *names: str) -> None:
         changed = {name: getattr(self._statistics, name) + 1 for name in names}
         self._statistics = replace(self._statistics, **changed)
+
+
+def _kinds(errors: ExceptionGroup[Exception]) -> str:
+    """The kinds of the errors in a group, whose texts may hold anything."""
+    kinds: set[str] = set()
+    for error in errors.exceptions:
+        kinds.add(_kinds(error) if isinstance(error, ExceptionGroup) else type(error).__name__)
+    return ", ".join(sorted(kinds))

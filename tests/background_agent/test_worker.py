@@ -11,7 +11,17 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from microturn.background_agent import LOCAL, ChatClient, ChatLimits, Control, Emit, LoopEngine, Worker
+from microturn.background_agent import (
+    LOCAL,
+    Begun,
+    ChatClient,
+    ChatLimits,
+    Control,
+    Emit,
+    LoopEngine,
+    TaskEntry,
+    Worker,
+)
 from microturn.background_agent.attempt import MODEL_FAILED, TOOK_TOO_LONG, WENT_WRONG
 from microturn.background_agent.scripted_model import Fail, Line, Refuse, scripted_model
 from microturn.background_agent.testing import InMemoryWorkerBus, TaskRecord
@@ -255,6 +265,29 @@ async def test_a_reader_that_is_behind_makes_the_engine_wait_and_reports_are_mer
         await ended(record)
     assert [e.text for e in record.events] == ["p0", "p1", "p2", "p3", "report 4", "last", ""]
     assert [e.seq for e in record.events] == list(range(1, 8))
+
+
+async def test_a_bus_that_fails_costs_one_attempt_and_not_the_worker(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(answer) as (bus, worker):
+        begin = bus.begin
+        fails = iter([True])
+
+        async def begin_or_fail(entry: TaskEntry) -> Begun | None:
+            if next(fails, False):
+                raise OSError("SECRET")
+            return await begin(entry)
+
+        monkeypatch.setattr(bus, "begin", begin_or_fail)
+        record = await bus.submit(package())
+        while not worker.statistics().abandoned:
+            await anyio.sleep(0.005)
+        await bus.redeliver("t1")
+        await ended(record)
+    assert record.kinds() == ["partial", "final"]
+    assert "OSError" in caplog.text
+    assert "SECRET" not in caplog.text
 
 
 async def test_draining_takes_nothing_more_and_finishes_what_runs() -> None:
