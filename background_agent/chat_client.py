@@ -8,7 +8,7 @@ around it closes the connection, upon which the common servers stop to generate.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -135,8 +135,24 @@ class _Chunk(BaseModel):
     error: JsonValue = None
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a model server is."""
+
+    url: str
+    """Base of the interface, usually ending in `/v1`."""
+    key: str | None = field(default=None, repr=False)
+
+
+Revive: TypeAlias = Callable[[], Awaitable[Address]]
+"""Starts a server again if it has ended; returns where it is now."""
+
+
 class ChatClient:
-    """One model behind one address. Used by many tasks at once; `aclose` when nothing more is asked."""
+    """One model behind one address. Used by many tasks at once; `aclose` when nothing more is asked.
+
+    With `revive`, a server that cannot be reached is started again before the next try.
+    """
 
     def __init__(
         self,
@@ -145,19 +161,23 @@ class ChatClient:
         *,
         key: str | None = None,
         limits: ChatLimits | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        revive: Revive | None = None,
     ) -> None:
-        self.url = url.rstrip("/")
-        """Base of the interface, usually ending in `/v1`."""
+        self._address = Address(url.rstrip("/"), key)
+        self._revive = revive
         self.model = model
         self.limits = limits or ChatLimits()
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = httpx.Timeout(self.limits.silence_s, connect=self.limits.connect_s, read=None)
-        self._http = httpx.AsyncClient(headers=headers, timeout=timeout, transport=transport)
+        self._http = httpx.AsyncClient(timeout=timeout)
 
     def __repr__(self) -> str:
         """Leave the key out."""
         return f"ChatClient(url={self.url!r}, model={self.model!r})"
+
+    @property
+    def url(self) -> str:
+        """Base of the interface."""
+        return self._address.url
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -197,6 +217,8 @@ class ChatClient:
                 if left == 0:
                     raise
                 await anyio.sleep(self.limits.retry_wait_s * 2 ** (self.limits.retries - left))
+                if self._revive is not None:
+                    self._address = await self._revive()
         try:
             yield response
         finally:
@@ -204,7 +226,9 @@ class ChatClient:
                 await response.aclose()
 
     async def _try_to_open(self, body: dict[str, JsonValue]) -> httpx.Response:
-        request = self._http.build_request("POST", f"{self.url}/chat/completions", json=body)
+        key = self._address.key
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        request = self._http.build_request("POST", f"{self.url}/chat/completions", json=body, headers=headers)
         try:
             with anyio.fail_after(self.limits.first_byte_s):
                 response = await self._http.send(request, stream=True)

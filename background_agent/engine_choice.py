@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 from microturn import weights
 from microturn.background_agent._errors import LocalModelError
 from microturn.background_agent.chat_client import ChatClient
-from microturn.background_agent.local_process import local_model
+from microturn.background_agent.local_process import LocalModel, local_model
 from microturn.background_agent.loop_engine import LoopEngine
 from microturn.background_agent.prefix_cache import PrefixCache
 from microturn.background_agent.profile import LOCAL, REMOTE, REMOTE_JSON, ModelProfile
@@ -78,12 +78,18 @@ async def engine_from_environment(
         return
     states = weights.cache_directory().parent / "prefixes"
     async with local_model(choice.path, state_dir=states) as served:
-        client = ChatClient(served.url, served.model, key=served.key, limits=LOCAL.limits)
+        client = client_of(served)
         file = choice.path.stat()
         identity = f"{served.model} {file.st_size} {file.st_mtime_ns}"
-        cache = PrefixCache(states, served.url, served.key, identity)
+        cache = PrefixCache(states, served.address, identity)
         async with LoopEngine(client, LOCAL, data_dir=data_dir, prefix_cache=cache) as engine:
             yield engine
+
+
+def client_of(served: LocalModel) -> ChatClient:
+    """A client of a local model that starts it again should it end."""
+    address = served.address
+    return ChatClient(address.url, served.model, key=address.key, limits=LOCAL.limits, revive=served.revive)
 
 
 def choose_model(environment: Mapping[str, str], free_bytes: int | None = None) -> ModelChoice:

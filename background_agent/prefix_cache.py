@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+
+from microturn.background_agent.chat_client import Address
 
 KEPT_STATES = 3
 """States on disk, the newest; each is about 28 kB per token for the 1.5 B model."""
@@ -24,9 +26,7 @@ class PrefixCache:
     """The states of one local model server. `directory` is the one that the server was started with."""
 
     directory: Path
-    url: str
-    """Base of the server's interface, ending in `/v1`."""
-    key: str = field(repr=False)
+    address: Address
     model: str
     """Names the model; states of another one have other names."""
 
@@ -57,8 +57,8 @@ class PrefixCache:
 
     async def _act(self, action: str, name: str) -> bool:
         """Have the server save or restore; false where it cannot, which costs time and nothing else."""
-        url = f"{self.url.removesuffix('/v1')}/slots/0"
-        headers = {"Authorization": f"Bearer {self.key}"}
+        url = f"{self.address.url.removesuffix('/v1')}/slots/0"
+        headers = {"Authorization": f"Bearer {self.address.key}"}
         try:
             async with httpx.AsyncClient(timeout=_TIMEOUT_S, headers=headers, trust_env=False) as http:
                 answer = await http.post(url, params={"action": action}, json={"filename": name})

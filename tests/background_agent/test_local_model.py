@@ -28,6 +28,7 @@ from microturn.background_agent import (
 )
 from microturn.background_agent.action_schema import action_schema
 from microturn.background_agent.chat_client import ChatAnswer, ChatRequest
+from microturn.background_agent.engine_choice import client_of
 from microturn.background_agent.local_process import LocalModel, local_model
 from microturn.background_agent.prefix_cache import PrefixCache
 from microturn.background_agent.testing import InMemoryWorkerBus
@@ -65,7 +66,7 @@ async def collect(client: ChatClient, request: ChatRequest, answer: ChatAnswer, 
 
 
 async def test_a_model_streams_keeps_to_a_schema_and_is_cancelled(served: LocalModel, tmp_path: Path) -> None:
-    client = ChatClient(served.url, served.model, key=served.key)
+    client = client_of(served)
     answer = ChatAnswer()
     schema = action_schema(TOOLS.specs(), can_say=False, final_only=False, answer_chars=60)
     pieces = await collect(client, ChatRequest(HELLO.messages, response_schema=schema), answer)
@@ -82,7 +83,7 @@ async def test_a_model_streams_keeps_to_a_schema_and_is_cancelled(served: LocalM
 
     with pytest.raises(ModelRequestError, match="context"):
         await collect(client, ChatRequest([{"role": "user", "content": "sea " * 3000}]), ChatAnswer())
-    stranger = ChatClient(served.url, served.model, key="wrong")
+    stranger = ChatClient(served.address.url, served.model, key="wrong")
     with pytest.raises(ModelRequestError, match="401"):
         await collect(stranger, HELLO, ChatAnswer())
     await client.aclose()
@@ -91,13 +92,25 @@ async def test_a_model_streams_keeps_to_a_schema_and_is_cancelled(served: LocalM
     assert nice == 19
 
 
+async def test_a_server_that_died_is_started_again_by_the_next_request(served: LocalModel) -> None:
+    client = client_of(served)
+    first = served.pid
+    os.kill(first, signal.SIGKILL)
+    await _gone(first)
+    answer = ChatAnswer()
+    await collect(client, ChatRequest(HELLO.messages, max_tokens=4), answer)
+    assert answer.completion_tokens == 4
+    assert served.pid != first
+    await client.aclose()
+
+
 async def test_the_prefix_is_kept_for_the_next_server(smallest: Path, tmp_path: Path) -> None:
     states = tmp_path / "states"
     read = []
     for _ in range(2):
         async with local_model(smallest, context_tokens=2048, state_dir=states) as model:
-            client = ChatClient(model.url, model.model, key=model.key)
-            cache = PrefixCache(states, model.url, model.key, model.model)
+            client = client_of(model)
+            cache = PrefixCache(states, model.address, model.model)
             async with LoopEngine(client, LOCAL, prefix_cache=cache) as engine:
                 answer = await engine.warm_up(TOOLS)
                 read.append(answer.prompt_tokens - answer.cached_tokens)
@@ -113,7 +126,7 @@ async def test_the_prefix_is_kept_for_the_next_server(smallest: Path, tmp_path: 
 
 
 async def test_a_whole_task_runs_through_the_worker(served: LocalModel, tmp_path: Path) -> None:
-    client = ChatClient(served.url, served.model, key=served.key)
+    client = client_of(served)
     bus = InMemoryWorkerBus()
     package = ContextPackage(
         task_id="t",
@@ -150,6 +163,7 @@ async def test_a_file_that_is_no_model_is_refused_with_a_reason(tmp_path: Path) 
 _PARENT = """
 import sys, anyio
 from pathlib import Path
+from microturn.background_agent.engine_choice import client_of
 from microturn.background_agent.local_process import local_model
 async def main():
     async with local_model(Path(sys.argv[1]), context_tokens=512) as model:

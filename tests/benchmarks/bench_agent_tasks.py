@@ -20,8 +20,8 @@ import anyio
 from pydantic import JsonValue
 
 from microturn import weights
-from microturn.background_agent.chat_client import ChatClient
 from microturn.background_agent.engine import Control
+from microturn.background_agent.engine_choice import client_of
 from microturn.background_agent.local_process import LocalModel, local_model
 from microturn.background_agent.loop_engine import LoopEngine
 from microturn.background_agent.prefix_cache import PrefixCache
@@ -222,13 +222,13 @@ async def measure(
 ) -> dict[str, object]:
     """Run the tasks one after the other; print a row for each."""
     tools = ToolRegistry.from_entry_points()
-    client = ChatClient(model.url, model.model, key=model.key, limits=LOCAL.limits)
+    client = client_of(model)
     passed, costs, firsts = 0, [], []
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MICROTURN_DOCUMENTS"] = folder
         for name, text in _DOCUMENTS.items():
             (Path(folder) / name).write_text(text)
-        cache = PrefixCache(states, model.url, model.key, model.model)
+        cache = PrefixCache(states, model.address, model.model)
         async with LoopEngine(client, LOCAL, data_dir=Path(folder) / "data", prefix_cache=cache) as engine:
             await _seed(tools, engine)
             before = _cpu_s(model.pid)
