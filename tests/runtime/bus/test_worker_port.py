@@ -5,12 +5,13 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from microturn.background_agent.worker_bus import WorkerBus
+from microturn.background_agent.worker_bus import TaskEntry, WorkerBus
 from microturn.protocols import ContextPackage, DelegationEvent
 from microturn.runtime.bus import (
     BusSettings,
     DelegationPort,
     PackageTooLargeError,
+    QueueFullError,
     open_delegation_port,
     open_worker_port,
 )
@@ -112,13 +113,18 @@ async def test_a_task_whose_worker_gives_signs_of_life_stays_with_it(
         await port.submit(package("a"))
         entry = await worker.take()
         assert await worker.begin(entry) is not None
-        with anyio.move_on_after(settings.lease_s * 2.5) as scope:
+        taken_over: list[TaskEntry] = []
+
+        async def take_over() -> None:
+            taken_over.append(await other.take())
+
+        with anyio.move_on_after(settings.lease_s * 2.5):
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(other.take)
+                tasks.start_soon(take_over)
                 while True:
                     assert not (await worker.beat(entry, 1)).fenced
                     await anyio.sleep(settings.lease_s / 4)
-        assert scope.cancelled_caught
+        assert taken_over == []
 
 
 async def test_a_delivery_that_another_has_taken_over_is_not_begun(
@@ -332,6 +338,80 @@ async def test_sessions_on_several_shards_are_all_served(settings: BusSettings, 
         taken = {(await worker.take()).package.task_id for _ in range(12)}
         assert taken == {f"t{number}" for number in range(12)}
         await _expect_accepted(port, 12)
+
+
+async def test_a_begin_that_is_repeated_for_want_of_an_answer_is_one_attempt(
+    settings: BusSettings, package: MakePackage
+) -> None:
+    async with open_delegation_port(settings) as port, open_worker_port(settings) as worker:
+        await port.submit(package("a"))
+        shard, entry, runtime_id = (await worker.take()).entry_id.split("/")
+        prefix = f"mt:{settings.tenant}:{{s0{shard}}}:"
+        keys = [prefix + name for name in ("tasks", "t:a", "e:a", "u:a", f"in:{runtime_id}", "dead")]
+        async with open_clients(settings) as clients:
+            scripts = Scripts(clients.commands)
+            for call_id, attempt in (("one", "1"), ("one", "1"), ("two", "2"), ("two", "2")):
+                reply = await scripts.run(
+                    "begin", keys, "a", entry, worker.worker_id, call_id, 3, 600, 60_000
+                )
+                assert reply[:3] == ["begun", attempt, "1"]
+
+
+async def test_an_update_that_is_repeated_for_want_of_an_answer_is_one_update(
+    settings: BusSettings, package: MakePackage
+) -> None:
+    async with open_delegation_port(settings) as port, open_worker_port(settings) as worker:
+        await port.submit(package("a"))
+        entry = await worker.take()
+        assert await worker.begin(entry) is not None
+        prefix = f"mt:{settings.tenant}:{{s00}}:"
+        async with open_clients(settings) as clients:
+            for _ in range(2):
+                run = Scripts(clients.commands).run
+                assert await run("update", [f"{prefix}t:a", f"{prefix}u:a"], "one", "make it two", 64) == [
+                    "stored"
+                ]
+        assert (await worker.beat(entry, 1)).updates == ("make it two",)
+
+
+async def test_a_server_without_memory_refuses_tasks_and_goes_on_once_events_are_acknowledged(
+    settings: BusSettings, package: MakePackage, partial: MakePartial
+) -> None:
+    async with (
+        open_delegation_port(settings) as port,
+        open_worker_port(settings) as worker,
+        open_clients(settings) as clients,
+    ):
+        await port.submit(package("a"))
+        entry = await worker.take()
+        assert await worker.begin(entry) is not None
+        await command(clients.commands, "CONFIG", "SET", "maxmemory", "1")
+        try:
+            with pytest.raises(QueueFullError, match="the server's memory"):
+                await port.submit(package("b"))
+            assert not (await worker.beat(entry, 1)).fenced
+            await anyio.sleep(settings.presence_ttl_ms / 1000 + 0.05)
+            assert await port.workers() == 1
+            with anyio.fail_after(2):
+                await port.acknowledge("a", 0)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(worker.emit, "a", 1, 1, partial("a", 1, 1))
+                await anyio.sleep(0.1)
+                inbox = f"mt:{settings.tenant}:{{s00}}:in:{port.runtime_id}"
+                assert await command(clients.commands, "XLEN", inbox) == 0
+                await command(clients.commands, "CONFIG", "SET", "maxmemory", "256mb")
+            assert await command(clients.commands, "XLEN", inbox) == 1
+        finally:
+            await command(clients.commands, "CONFIG", "SET", "maxmemory", "256mb")
+
+
+async def test_a_task_takes_only_so_many_updates(settings: BusSettings, package: MakePackage) -> None:
+    async with open_delegation_port(settings) as port:
+        await port.submit(package("a"))
+        answers = [await port.update("a", "again") for _ in range(65)]
+        assert answers == ["stored"] * 64 + ["full"]
+        await port.cancel("a", "enough")
+        assert await port.update("a", "again") == "ended"
 
 
 async def test_a_script_that_the_server_has_forgotten_is_sent_anew(settings: BusSettings) -> None:
