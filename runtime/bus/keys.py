@@ -8,6 +8,7 @@
 `mt:<tenant>:{sNN}:in:<rt>`    stream: the inbox of one runtime process
 `mt:<tenant>:{sNN}:dead`       stream: tasks given up
 `mt:<tenant>:{s00}:workers`    sorted set: when each worker was last seen
+`mt:<tenant>:{s00}:runtimes`   sorted set: when each runtime was last seen
 
 Everything that one script touches has the same `{sNN}`, so that a cluster keeps it on one node.
 """
@@ -79,6 +80,10 @@ class Keys:
     def workers(self) -> str:
         """Sorted set of the workers and when each was last seen."""
         return f"{self._prefix(0)}workers"
+
+    def runtimes(self) -> str:
+        """Sorted set of the runtimes and when each was last seen."""
+        return f"{self._prefix(0)}runtimes"
 
     def _prefix(self, shard: int) -> str:
         return f"mt:{self.tenant}:{{s{shard:02d}}}:"

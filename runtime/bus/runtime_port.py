@@ -27,6 +27,7 @@ from microturn.runtime.bus.inbox import Inbox
 from microturn.runtime.bus.keys import Keys, checked_name
 from microturn.runtime.bus.outbox import PATIENCE_S, Item, Outbox
 from microturn.runtime.bus.own_tasks import own_tasks
+from microturn.runtime.bus.registry import RuntimeRegistry
 from microturn.runtime.bus.scripts import Scripts
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.bus.tracks import BusEvent, EventBuffer, Track
@@ -92,6 +93,7 @@ class DelegationPort:
         self._clock = clock
         self._keys = Keys(settings.tenant, settings.shards)
         self._scripts = Scripts(clients.commands)
+        self._registry = RuntimeRegistry(clients.commands, self._keys, runtime_id=runtime_id)
         self._health = HealthMonitor(clock)
         self._buffer = EventBuffer(BUFFER_LIMIT)
         self._inbox = Inbox(
@@ -119,6 +121,7 @@ class DelegationPort:
         tasks.start_soon(self._outbox.run, name="bus outbox")
         tasks.start_soon(self._inbox.read, name="bus inbox")
         tasks.start_soon(self._inbox.acknowledge_all, name="bus acknowledgements")
+        tasks.start_soon(self._registry.run, name="bus registry")
         tasks.start_soon(self._watch_deadlines, name="bus deadlines")
         tasks.start_soon(self._watch_workers, name="bus workers")
 

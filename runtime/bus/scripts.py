@@ -30,6 +30,7 @@ ScriptName: TypeAlias = Literal[
     "reject",
     "presence",
     "leave",
+    "attend",
 ]
 
 

@@ -248,7 +248,7 @@ async def test_all_is_done_exactly_once_when_every_tenth_reply_is_lost(
     proxy = LossyProxy(server.socket_path, tmp_path / "proxy.sock", every=10)
     async with anyio.create_task_group() as tasks:
         await tasks.start(proxy.run)
-        lossy = replace(settings, url=f"unix://{proxy.path}")
+        lossy = replace(settings, url=f"unix://{proxy.path}", lease_s=1.0)
         await anyio.to_thread.run_sync(start_workers, 1, lossy)
         async with open_delegation_port(lossy) as port:
             for number in range(40):
