@@ -18,6 +18,10 @@ REMEMBERED = 4096
 REST_PREFIX = "As I was saying: "
 LOOK_BACK_WORDS = 7
 """Most words that are said again so that a rest begins at a clause. Our choice."""
+REST_KEY = "rest"
+"""Supersede key of what was cut off: only the newest is offered, so that old ones are not read out in a row."""
+REST_LIFE_MS = 45_000
+"""How long a rest is offered before the conversation has moved on. Our choice."""
 CUTS_LIMIT = 3
 """A piece that was cut off this often is dropped: the user clearly does not want it. Our choice."""
 
@@ -108,6 +112,7 @@ class Weaver:
             else:
                 self._receipt(piece, "interrupted", now_ms, got)
                 rest = _rest_of(piece, got, now_ms)
+                self._supersede(rest, now_ms)
                 self._waiting.append(rest)
                 if rest.cuts >= CUTS_LIMIT:
                     self._settle([rest], "dropped", now_ms)
