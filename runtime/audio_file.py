@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Protocol, Self
@@ -304,7 +304,6 @@ class SoundFormat:
     channels: int
     container: str
     encoding: str
-    extra: dict[str, float] = field(default_factory=dict)
 
 
 def open_sound_file(path: Path, sound_format: SoundFormat) -> tuple[SoundFile, type[Exception]]:
@@ -346,6 +345,10 @@ def _open(path: Path) -> _Reader:
         with path.open("rb") as raw:
             if not raw.read(1):
                 raise AudioFileError(f"cannot play {str(path)!r}: the file is empty; record it again")
+        if path.suffix.lower() == ".raw":
+            raise AudioFileError(
+                f"cannot play {str(path)!r}: raw samples do not say their rate; expected {_NAMES}; convert it"
+            )
         file: SoundFile = library.SoundFile(str(path))
     except FileNotFoundError:
         raise AudioFileError(

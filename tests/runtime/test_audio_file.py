@@ -215,6 +215,12 @@ def write_no_samples(folder: Path) -> Path:
     return path
 
 
+def write_raw(folder: Path) -> Path:
+    path = folder / "a.raw"
+    path.write_bytes(bytes(6400))
+    return path
+
+
 @pytest.mark.parametrize(
     ("make", "what"),
     [
@@ -222,6 +228,7 @@ def write_no_samples(folder: Path) -> Path:
         (lambda folder: folder, "a folder"),
         (write_nothing, "is empty"),
         (write_no_samples, "0 samples"),
+        (write_raw, "raw samples"),
         (write_text, "expected wav, flac, ogg"),
     ],
 )
