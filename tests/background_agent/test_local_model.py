@@ -48,9 +48,15 @@ def smallest() -> Path:
     return weights.fetch("smollm2-135m")
 
 
-@pytest.fixture
-async def served(smallest: Path, tmp_path: Path) -> AsyncIterator[LocalModel]:
-    async with local_model(smallest, context_tokens=2048, state_dir=tmp_path / "states") as model:
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """One event loop for the module, because the server lasts as long."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def served(smallest: Path) -> AsyncIterator[LocalModel]:
+    async with local_model(smallest, context_tokens=2048) as model:
         yield model
 
 
@@ -65,7 +71,7 @@ async def collect(client: ChatClient, request: ChatRequest, answer: ChatAnswer, 
     return count
 
 
-async def test_a_model_streams_keeps_to_a_schema_and_is_cancelled(served: LocalModel, tmp_path: Path) -> None:
+async def test_a_model_streams_keeps_to_a_schema_and_is_cancelled(served: LocalModel) -> None:
     client = client_of(served)
     answer = ChatAnswer()
     schema = action_schema(TOOLS.specs(), can_say=False, final_only=False, answer_chars=60)

@@ -1,6 +1,6 @@
 """How many everyday tasks the background agent does right with the local model and the real tools.
 
-    python tests/benchmarks/bench_agent_tasks.py [--model qwen2.5-coder-1.5b] [--only WORD] [--verbose]
+    python tests/benchmarks/bench_agent_tasks.py [--model qwen2.5-coder-1.5b] [--held-out] [--only WORD] [--verbose]
 
 Prints a table, then one line of JSON: tasks passed, seconds of processor time and to the first action per task,
 peak memory of the model process. The checks are on tool calls and on numbers and names in the spoken words.
@@ -154,6 +154,38 @@ TASKS = (
 )
 
 
+HELD_OUT = (
+    BenchTask("who wrote Romeo and Juliet", _says("shakespeare")),
+    BenchTask("what's 1250 divided by 8", lambda t: t.called("calculator") and "156.25" in t.heard),
+    BenchTask(
+        "how cold is it in Reykjavik", lambda t: t.called("weather", city="Reykjavik") and "3" in t.heard
+    ),
+    BenchTask("wake me up in an hour and a half", lambda t: t.called("set_timer", seconds=5400)),
+    BenchTask("how many pounds are seventy kilos", lambda t: t.called("convert_units") and "154" in t.heard),
+    BenchTask("what date is it three weeks from today", lambda t: "december" in t.heard and "13" in t.heard),
+    BenchTask(
+        "write down that the plumber comes on Thursday", lambda t: t.called("add_note", text="plumber")
+    ),
+    BenchTask("delete the note about the garden", lambda t: t.called("delete_note", note_id=1)),
+    BenchTask("when is the rent due, check my documents", lambda t: "first" in t.heard),
+    BenchTask(
+        "is it hotter in Cairo than in Nairobi right now",
+        lambda t: t.called("weather", city="Cairo") and t.called("weather", city="Nairobi"),
+    ),
+    BenchTask("what time is it in New York", lambda t: t.called("current_time", place="New York")),
+    BenchTask(
+        "my documents have the monthly rent, how much is that in dollars if a euro is 1.1 dollars",
+        lambda t: t.called("search_documents") and "935" in t.heard,
+    ),
+    BenchTask("cancel my timer please", lambda t: t.called("cancel_timer")),
+    BenchTask(
+        "what's the temperature in Tokyo in Fahrenheit",
+        lambda t: t.called("weather", city="Tokyo") and "71.6" in t.heard,
+    ),
+)
+"""Tasks that no prompt was ever changed for."""
+
+
 def package_for(task: BenchTask, number: int) -> ContextPackage:
     """The context package of a task, on a Sunday."""
     return ContextPackage(
@@ -266,9 +298,12 @@ async def main() -> None:
         "--model", default="qwen2.5-coder-1.5b", choices=[n for n in weights.WEIGHTS if n[0] in "qs"]
     )
     parser.add_argument("--only", default="", help="run the tasks whose words contain this")
+    parser.add_argument(
+        "--held-out", action="store_true", help="run the tasks that no prompt was written for"
+    )
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
-    tasks = [task for task in TASKS if options.only in task.said]
+    tasks = [task for task in (HELD_OUT if options.held_out else TASKS) if options.only in task.said]
     states = weights.cache_directory().parent / "prefixes"
     async with local_model(weights.locate(options.model), state_dir=states) as model:
         print(json.dumps(await measure(model, states, tasks, verbose=options.verbose)))
