@@ -75,7 +75,7 @@ class Timeline:
         self._played.push(audio)
 
     def draw(self, path: str | Path) -> None:
-        """Write the picture as a PNG file. Blocks for about a second.
+        """Write the picture as a PNG file. Blocks: a second for a short conversation, ten for half an hour.
 
         Raises:
             UserError: the file cannot be written there.
