@@ -15,6 +15,7 @@ from microturn.background_agent.chat_client import ChatLimits as ChatLimits
 from microturn.background_agent.engine import AgentEngine as AgentEngine
 from microturn.background_agent.engine import Control as Control
 from microturn.background_agent.engine import Emit as Emit
+from microturn.background_agent.engine_choice import LARGE_MODEL as LARGE_MODEL
 from microturn.background_agent.engine_choice import LocalFile as LocalFile
 from microturn.background_agent.engine_choice import ModelChoice as ModelChoice
 from microturn.background_agent.engine_choice import RemoteModel as RemoteModel
@@ -38,6 +39,7 @@ from microturn.background_agent.worker_bus import TaskEntry as TaskEntry
 from microturn.background_agent.worker_bus import WorkerBus as WorkerBus
 
 __all__ = (
+    "LARGE_MODEL",
     "DRAIN_SIGNALS",
     "LOCAL",
     "REMOTE",

@@ -29,8 +29,7 @@ async def bus_settings(redis_url: str | None) -> AsyncIterator[BusSettings]:
         yield BusSettings(redis_url)
         return
     server = EmbeddedServer()
-    # Not in a passing thread: the server dies with the thread that started it.
-    server.start()
+    await anyio.to_thread.run_sync(server.start)
     try:
         yield BusSettings(server.url)
     finally:

@@ -18,13 +18,13 @@ from rich.console import Console
 from rich.table import Table
 
 from microturn import __version__
-from microturn.background_agent import die_with_parent
+from microturn.background_agent import LARGE_MODEL, die_with_parent
 from microturn.interaction_model.cascade import load_cascade
 from microturn.protocols import MicroturnError
 from microturn.runtime.assistant import bus_settings
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.conversation import Conversation, Setting
-from microturn.runtime.doctor import examine, report
+from microturn.runtime.doctor import NEEDED_WEIGHTS, examine, report
 from microturn.runtime.hub import open_hub
 from microturn.runtime.live_view import LiveView, PlainView, open_view
 from microturn.runtime.worker_service import open_ready_engine, serve, worker_process
@@ -41,16 +41,7 @@ app = typer.Typer(
 weights_app = typer.Typer(no_args_is_help=True, help="List and fetch the model files.")
 app.add_typer(weights_app, name="weights")
 
-SPEECH_WEIGHTS = (
-    "silero-vad",
-    "smart-turn",
-    "minilm",
-    "minilm-tokenizer",
-    "moonshine-encoder",
-    "moonshine-decoder",
-    "moonshine-tokenizer",
-)
-GROUPS = {"speech": SPEECH_WEIGHTS, "agent": ("qwen2.5-coder-1.5b",)}
+GROUPS = {"speech": NEEDED_WEIGHTS, "agent": (LARGE_MODEL,)}
 """Names that stand for several files."""
 
 RedisUrl = Annotated[

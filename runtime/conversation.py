@@ -101,7 +101,7 @@ class Conversation:
                 self._timeline.draw(self.setting.timeline)
 
     def _taps(self, stack: ExitStack) -> list[Tap]:
-        taps: list[Tap] = [] if self._timeline is None else [self._timeline]
+        taps: list[Tap] = [self.summary] if self._timeline is None else [self.summary, self._timeline]
         if self.setting.output is not None:
             recorder = StereoRecorder(self.setting.output, wait_when_full=self.setting.fast)
             taps.append(stack.enter_context(recorder))

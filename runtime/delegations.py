@@ -70,6 +70,8 @@ class Delegation:
     state: str = "submitted"
     told: bool = False
     """Whether the user was told that it waits."""
+    unwanted: bool = False
+    """Whether it was cancelled from here: nothing of it is said any more, whatever still arrives."""
     unsettled: deque[int] = field(default_factory=deque)
     """Numbers of the events that came and are not acknowledged, in order."""
     settled: set[int] = field(default_factory=set)
@@ -127,6 +129,8 @@ class Delegations:
     def cancel(self, task_id: str | None, reason: str) -> None:
         """Ask for one task, or all open ones, to be cancelled."""
         for each in self.open_ids if task_id is None else (task_id,):
+            if each in self.all:
+                self.all[each].unwanted = True
             self._port.cancel_nowait(each, reason)
 
     def update(self, task_id: str, text: str) -> None:
@@ -144,6 +148,8 @@ class Delegations:
         delegation.unsettled.append(event.seq)
         if delegation.is_open:
             delegation.state = event.kind
+        if delegation.unwanted:
+            return event.model_copy(update={"speech": None})
         if event.speech is None and event.kind in FAILED_TEXTS:
             text = REFUSED_TEXT if event.detail.get("reason") == "queue_full" else FAILED_TEXTS[event.kind]
             return event.model_copy(update={"speech": Speech(text=text, mode="pause")})

@@ -233,5 +233,9 @@ class Session:
                 assert_never(action)
 
     def _delegate(self, action: Delegate, now_ms: float) -> None:
+        last = next(reversed(self.delegations.all), None)
+        if action.completes_last and last is not None:
+            self.delegations.cancel(last, "its words were not complete")
+            self.weaver.drop(last, now_ms)
         task = self.delegations.submit(action, self.history.turns, now_ms, new_trace().headers())
         self.observe(Delegated(now_ms, task.package.task_id, action.intent, action.agent))

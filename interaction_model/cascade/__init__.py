@@ -3,3 +3,7 @@
 Knows nothing of sockets, Redis or the background agent, and the parts know nothing of one another: what they are
 given is sound, text and sample positions.
 """
+
+from microturn.interaction_model.cascade.loader import load_cascade as load_cascade
+
+__all__ = ("load_cascade",)

@@ -44,6 +44,11 @@ class Reaction:
     takes_floor: bool = True
     """False for a backchannel: whoever was speaking goes on."""
 
+    @property
+    def hands_over(self) -> bool:
+        """Whether the background is asked to do something."""
+        return self.source == "filler"
+
 
 class Chooses(Protocol):
     """Knows short replies; `router.Replies` is one."""
@@ -91,6 +96,11 @@ class Dialogue:
                 return Reaction(intent, self._reply(intent), "filler", (Delegate(text, start_ms, end_ms),))
             case _:
                 return Reaction(intent, self._reply(intent))
+
+    def complete(self, text: str, start_ms: int, end_ms: int) -> Reaction:
+        """Hand over the completed words of a request whose first part was handed over too early."""
+        action = Delegate(text, start_ms, end_ms, completes_last=True)
+        return Reaction("delegate", self._reply("delegate"), "filler", (action,))
 
     def _reply(self, intent: str) -> str:
         """The next reply to an intent; empty where nothing is to be said."""

@@ -7,43 +7,27 @@ merely quiet. Knows nothing of what is answered.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
 from microturn.interaction_model.cascade.onnx_session import as_mono
 from microturn.interaction_model.cascade.recognition_service import RecognitionService
 from microturn.interaction_model.cascade.segmenter import Segmenter, SegmenterState, SpeechActivity
+from microturn.interaction_model.cascade.turn_end import (
+    TurnEndJudge,
+    TurnEvidence,
+    TurnSound,
+    TurnSoundService,
+)
 from microturn.interaction_model.cascade.utterance import PartialText, Utterance
 from microturn.interaction_model.cascade.vad import SileroVad, VadState
 from microturn.protocols import INPUT_RATE_HZ, Samples
 
 MEMORY_SAMPLES = INPUT_RATE_HZ * 6 // 5
 """Sound kept from before a turn, for its soft beginning: 1.2 s, longer than pre-roll and one made-up step."""
-TAIL_SAMPLES = INPUT_RATE_HZ // 10
-"""Sound after the last speech that the final recognition still reads: 100 ms, for soft endings."""
 NOISE_AFTER_MS = 700
 """A turn in which no word was recognised after this much silence was a noise."""
 _SAMPLES_PER_MS = INPUT_RATE_HZ // 1000
-
-
-class TurnJudge(Protocol):
-    """Judges whether a turn is over."""
-
-    def listen(self, session_id: str, sound: Samples, silence_ms: float) -> None:
-        """Take the sound of a turn as it is at the first sign of silence, 16 kHz, shape `(S,)`. Does not block."""
-
-    def is_over(self, session_id: str, text: str, silence_ms: float) -> bool:
-        """Whether the user has finished, given the words so far and how long it has been silent."""
-
-    def forget(self, session_id: str) -> None:
-        """Drop what is under way for a session."""
-
-    def settle(self) -> None:
-        """Wait for work that was begun."""
-
-    def close(self) -> None:
-        """End its threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +70,7 @@ class EarState:
     utterance: Utterance | None = None
     start_sample: int = 0
     partial: PartialText | None = None
-    asked_until: int = 0
-    """Position up to which recognition was asked for."""
-    judged_from: int = -1
-    """End of the speech for which the judge was given the sound."""
+    sound: TurnSound | None = None
     turns: int = 0
     speech_ms: int = 0
 
@@ -98,11 +79,17 @@ class Ears:
     """Loaded models that listen for any number of sessions; the state of each is an `EarState`."""
 
     def __init__(
-        self, vad: SileroVad, segmenter: Segmenter, service: RecognitionService, judge: TurnJudge
+        self,
+        vad: SileroVad,
+        segmenter: Segmenter,
+        service: RecognitionService,
+        sounds: TurnSoundService,
+        judge: TurnEndJudge,
     ) -> None:
         self._vad = vad
         self._segmenter = segmenter
         self._service = service
+        self._sounds = sounds
         self._judge = judge
 
     def start(self) -> EarState:
@@ -120,24 +107,22 @@ class Ears:
         state = self._follow(state, activity, sound)
         state, is_new = self._read(session_id, state)
         self._ask(session_id, state, activity)
-        state = self._asked(state, activity)
-        state = self._consult(session_id, state, activity)
         return self._conclude(session_id, state, activity, is_new)
 
     def forget(self, session_id: str) -> None:
         """Drop the work under way for a session."""
         self._service.forget(session_id)
-        self._judge.forget(session_id)
+        self._sounds.forget(session_id)
 
     def settle(self) -> None:
         """Wait for the work under way."""
         self._service.settle()
-        self._judge.settle()
+        self._sounds.settle()
 
     def close(self) -> None:
         """End the threads."""
         self._service.close()
-        self._judge.close()
+        self._sounds.close()
 
     def _follow(self, state: EarState, activity: SpeechActivity, sound: Samples) -> EarState:
         """Begin a turn where speech begins, and keep its sound."""
@@ -153,52 +138,44 @@ class Ears:
             utterance=utterance,
             start_sample=start,
             partial=None,
-            asked_until=0,
+            sound=None,
             speech_ms=activity.speech_ms,
         )
 
     def _read(self, session_id: str, state: EarState) -> tuple[EarState, bool]:
-        """Take in a recognition that has come back."""
-        partial = self._service.poll(session_id)
-        if partial is None or state.utterance is None or partial.turn != state.utterance.turn:
+        """Take in what has come back from the threads."""
+        partial, sound = self._service.poll(session_id), self._sounds.poll(session_id)
+        utterance = state.utterance
+        if utterance is None:
+            return state, False
+        if sound is not None and sound.turn == utterance.turn:
+            state = replace(state, sound=sound)
+        if partial is None or partial.turn != utterance.turn:
             return state, False
         is_new = state.partial is None or partial.text != state.partial.text
-        return replace(state, partial=partial, utterance=state.utterance.read(partial)), is_new
-
-    def _wanted(self, state: EarState, activity: SpeechActivity) -> int | None:
-        """Up to where recognition should be asked for now; None where it has been."""
-        speech_end = activity.last_speech_end
-        if state.utterance is None or speech_end is None:
-            return None
-        if activity.speaking:
-            return state.heard
-        return min(state.heard, speech_end + TAIL_SAMPLES) if state.asked_until < speech_end else None
+        return replace(state, partial=partial, utterance=utterance.read(partial)), is_new
 
     def _ask(self, session_id: str, state: EarState, activity: SpeechActivity) -> None:
-        until = self._wanted(state, activity)
-        if until is None or state.utterance is None:
+        """Have the open turn read and its sound judged, always up to now.
+
+        While the user speaks on, an answer that is not back yet is worth more than a newer question. Asking before
+        there is silence costs a part of a core, and gains a beat when there is.
+        """
+        if state.utterance is None:
             return
-        # While the user speaks on, a partial that is not back yet is worth more than a newer one that waits.
         if not activity.speaking or not self._service.is_busy(session_id):
-            self._service.submit(session_id, state.utterance.job(until))
+            self._service.submit(session_id, state.utterance.job())
+        if not activity.speaking or not self._sounds.is_busy(session_id):
+            sound = np.concatenate(state.utterance.chunks)
+            self._sounds.submit(session_id, state.utterance.turn, state.heard, sound)
 
-    def _asked(self, state: EarState, activity: SpeechActivity) -> EarState:
-        until = self._wanted(state, activity)
-        return state if until is None or activity.speaking else replace(state, asked_until=until)
-
-    def _consult(self, session_id: str, state: EarState, activity: SpeechActivity) -> EarState:
-        """Give the judge the sound once per silence, early, so that its answer is there at the next beat."""
-        speech_end = activity.last_speech_end
-        if (
-            state.utterance is None
-            or activity.speaking
-            or speech_end is None
-            or state.judged_from == speech_end
-        ):
-            return state
-        sound = np.concatenate(state.utterance.chunks) if state.utterance.chunks else state.memory
-        self._judge.listen(session_id, sound, activity.silence_ms or 0.0)
-        return replace(state, judged_from=speech_end)
+    def _evidence(self, state: EarState, speech_end: int) -> TurnEvidence | None:
+        """What is known about the present silence; None before anything is."""
+        if state.partial is None or state.sound is None:
+            return None
+        heard_until = min(state.partial.end_sample, state.sound.end_sample)
+        age_ms = (heard_until - speech_end) / _SAMPLES_PER_MS
+        return TurnEvidence(state.partial.text, state.partial.mean_logprob, state.sound.finished, age_ms)
 
     def _conclude(
         self, session_id: str, state: EarState, activity: SpeechActivity, is_new: bool
@@ -211,10 +188,11 @@ class Ears:
         turn = Turn(
             state.utterance.turn, text, state.start_sample // _SAMPLES_PER_MS, speech_end // _SAMPLES_PER_MS
         )
-        complete = state.partial is not None and state.partial.end_sample >= speech_end
+        evidence = self._evidence(state, speech_end)
+        complete = evidence is not None and evidence.is_whole
         silence_ms = activity.silence_ms or 0.0
         quiet = not activity.speaking and not activity.may_be_starting and complete
-        if quiet and text and self._judge.is_over(session_id, text, silence_ms):
+        if quiet and text and evidence is not None and silence_ms >= self._judge.judge(evidence).wait_ms:
             return self._next(session_id, state), Hearing(activity, None, is_new, turn, state.speech_ms, True)
         if quiet and not text and silence_ms >= NOISE_AFTER_MS:
             return self._next(session_id, state), Hearing(activity, None, False, None, state.speech_ms, True)
@@ -223,4 +201,4 @@ class Ears:
     def _next(self, session_id: str, state: EarState) -> EarState:
         """Close the turn and be ready for the next."""
         self.forget(session_id)
-        return replace(state, utterance=None, partial=None, turns=state.turns + 1, speech_ms=0)
+        return replace(state, utterance=None, partial=None, sound=None, turns=state.turns + 1, speech_ms=0)

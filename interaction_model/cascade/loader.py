@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from microturn.interaction_model.cascade.dialogue import Dialogue
-from microturn.interaction_model.cascade.ears import Ears, TurnJudge
+from microturn.interaction_model.cascade.ears import Ears
 from microturn.interaction_model.cascade.model import CascadeModel
 from microturn.interaction_model.cascade.recognition_service import RecognitionService
 from microturn.interaction_model.cascade.recognizer import MoonshineRecognizer
 from microturn.interaction_model.cascade.router import IntentRouter, Replies
 from microturn.interaction_model.cascade.segmenter import Segmenter
 from microturn.interaction_model.cascade.sentence_embedding import SentenceEmbedder
+from microturn.interaction_model.cascade.smart_turn import SmartTurn
+from microturn.interaction_model.cascade.turn_end import TurnEndJudge, TurnSoundService
 from microturn.interaction_model.cascade.vad import SileroVad
 from microturn.interaction_model.cascade.voice import Voice
 from microturn.weights import locate
 
 
-def load_cascade(judge: TurnJudge) -> CascadeModel:
+def load_cascade() -> CascadeModel:
     """Load the ears, the router and the voice; about 3 s and 0.5 GB of memory. Blocks.
 
     Raises:
@@ -25,7 +27,13 @@ def load_cascade(judge: TurnJudge) -> CascadeModel:
     recognizer = MoonshineRecognizer(
         locate("moonshine-encoder"), locate("moonshine-decoder"), locate("moonshine-tokenizer")
     )
-    ears = Ears(SileroVad(locate("silero-vad")), Segmenter(), RecognitionService(recognizer), judge)
+    ears = Ears(
+        SileroVad(locate("silero-vad")),
+        Segmenter(),
+        RecognitionService(recognizer),
+        TurnSoundService(SmartTurn(locate("smart-turn"))),
+        TurnEndJudge(),
+    )
     router = IntentRouter(SentenceEmbedder(locate("minilm"), locate("minilm-tokenizer")))
     replies = Replies()
     return CascadeModel(ears, Voice(), lambda seed: Dialogue(router, replies, seed))

@@ -33,7 +33,9 @@ def log_mel(audio: Samples) -> LogMel:
     The sound is mirrored at both ends by half a window.
     """
     padded = np.pad(audio.astype(np.float32), FFT_SAMPLES // 2, mode="reflect")
-    frames = np.lib.stride_tricks.sliding_window_view(padded, FFT_SAMPLES)[::HOP_SAMPLES][: audio.size // HOP_SAMPLES]
+    frames = np.lib.stride_tricks.sliding_window_view(padded, FFT_SAMPLES)[::HOP_SAMPLES][
+        : audio.size // HOP_SAMPLES
+    ]
     spectrum = np.fft.rfft(frames * _window(), axis=1)
     power = np.square(np.abs(spectrum)).astype(np.float32)  # (F, 201)
     energy = _filters() @ power.T  # (80, F)

@@ -33,6 +33,9 @@ GIVE_UP_MS = 900
 """Speech this long takes the floor whatever its words."""
 RESUME_AFTER_MS = 350
 """Silence after which the assistant goes on if nothing was understood of what made it pause."""
+COMPLETES_MS = 1500
+"""A request that begins within this time after the end of another one completes it: the user was taken for finished
+at a thinking pause. Thinking pauses rarely last longer than a second; our choice."""
 TYPED_TURN = 1_000_000
 """Turn numbers of typed lines begin here, so that they never meet those of speech."""
 
@@ -54,6 +57,8 @@ class CascadeSession:
     hold_until_ms: int = 0
     typed: int = 0
     last_said: str = ""
+    last_request: Turn | None = None
+    """The turn that was delegated last."""
 
     @property
     def session_id(self) -> str:
@@ -71,7 +76,7 @@ class CascadeSession:
         assert isinstance(snapshot, tuple)
         self.forget(self.session_id)
         (self.mouth, self.floor, self.is_holding, self.is_immune, self.last_said) = copy.deepcopy(snapshot[0])
-        self.ears = replace(snapshot[1], asked_until=0, judged_from=-1)
+        self.ears = snapshot[1]
 
     def close(self) -> None:
         """Drop the work under way for it."""
@@ -196,6 +201,11 @@ class CascadeModel:
         """Decide about a turn that has ended."""
         step.transcripts.append(_transcript(turn, final=True))
         reaction = session.dialogue.react(turn.text, turn.start_ms, turn.end_ms, session.last_said)
+        last = session.last_request
+        if reaction.hands_over and last is not None and turn.start_ms - last.end_ms <= COMPLETES_MS:
+            turn = replace(turn, text=f"{last.text} {turn.text}", start_ms=last.start_ms)
+            reaction = session.dialogue.complete(turn.text, turn.start_ms, turn.end_ms)
+        session.last_request = turn if reaction.hands_over else None
         if not reaction.takes_floor:
             session.is_holding = False
             return

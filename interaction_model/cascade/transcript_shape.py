@@ -76,8 +76,8 @@ def observe(text: str) -> dict[str, float]:
     stripped = text.rstrip(" \"'")
     last = words[-1] if words else ""
     seen = {name: float(last in known) for name, known in _LAST_WORD.items()}
-    if last in _SUBJECTS and words[-2:-1] and words[-2] in _AUXILIARIES:
-        seen["ends in a subject"] = 0.0  # "where am I?" turns the order round, and is whole
+    if len(words) > 1 and words[-2] in _AUXILIARIES:  # "where am I?", "what time is it?" are whole
+        seen["ends in a subject"] = seen["ends in it"] = 0.0
     seen["ends in digits"] = float(last.isdigit())
     seen["ends with a full stop"] = float(stripped.endswith((".", "!")) and not stripped.endswith(".."))
     seen["ends with a question mark"] = float(stripped.endswith("?"))

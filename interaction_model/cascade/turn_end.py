@@ -24,6 +24,8 @@ from microturn.protocols import Samples
 OVERSHOOT_MS = 140.0
 """The voice activity detector holds on for up to this long after speech has stopped, so evidence that ends by no
 more than this before the last speech it reports has heard the speech to its end."""
+LEAST_LOGPROB = -0.5
+"""Words less certain than this are no worse for it: a bad line lowers the certainty of everything said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ def describe(evidence: TurnEvidence) -> dict[str, float]:
     asked = evidence.sound is not None
     numbers["log-odds of the sound"] = _log_odds(evidence.sound if evidence.sound is not None else 0.5)
     numbers["the sound was not asked"] = float(not asked)
-    numbers["log-probability of the words"] = max(evidence.mean_logprob, -1.5)
+    numbers["log-probability of the words"] = max(evidence.mean_logprob, LEAST_LOGPROB)
     numbers["heard beyond the speech"] = min(max(evidence.age_ms, -OVERSHOOT_MS), 300.0) / 200
     return numbers
 

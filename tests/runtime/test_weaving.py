@@ -18,6 +18,7 @@ from microturn.protocols import (
     Speech,
     WeaveMode,
 )
+from microturn.runtime.beat import Tick
 from microturn.runtime.events import BargedIn, ReceiptIssued, SpeechBegan, SpeechEnded
 from microturn.runtime.testing import WORD_MS, Answer, Result, Stage, UserLine
 
@@ -240,3 +241,26 @@ async def test_words_heard_are_counted_by_what_was_played() -> None:
     ended = next(e for e in stage.seen(SpeechEnded) if e.utterance_id == began.utterance_id)
     played_ms = ended.at_ms - began.at_ms
     assert abs(ended.words_heard - played_ms / WORD_MS) <= 1
+
+
+async def test_a_completed_request_replaces_the_one_that_was_cut_short() -> None:
+    def answer(text: str) -> Answer:
+        return Answer("One moment.", (Delegate(text, 0, 1000, completes_last=text.endswith("?")),))
+
+    stage = Stage([UserLine(0, 1000, "what is six times"), UserLine(1800, 2600, "six times seven?")], answer)
+    stage.background.work = lambda package: (result(3000, f"About {package.intent}"),)
+    await stage.run(9000)
+    first, second = stage.background.packages
+    assert stage.background.cancelled == [first.task_id]
+    assert [began.text for began in woven(stage)] == [f"About {second.intent}"]
+
+
+async def test_what_still_arrives_of_a_cancelled_task_is_not_said() -> None:
+    stage = staged([QUESTION, UserLine(2500, 4000, "never mind")])
+    await stage.run(4400)
+    task = stage.background.packages[0].task_id
+    late = DelegationEvent(task_id=task, attempt=1, seq=1, kind="final", speech=Speech(text="Too late."))
+    stage.background.deliver(late)
+    stage.session.prepare(Tick(22, 1, 0.0))
+    assert stage.session.weaver.waiting == ()
+    assert stage.background.acknowledged == [(task, 1)]
