@@ -39,8 +39,8 @@ from microturn.background_agent.worker_bus import TaskEntry as TaskEntry
 from microturn.background_agent.worker_bus import WorkerBus as WorkerBus
 
 __all__ = (
-    "LARGE_MODEL",
     "DRAIN_SIGNALS",
+    "LARGE_MODEL",
     "LOCAL",
     "REMOTE",
     "REMOTE_JSON",
