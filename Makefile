@@ -25,7 +25,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 talk: setup  ## Play a person's side of a conversation to the assistant, and record both.
 	$(BIN)/microturn weights fetch agent
 	@mkdir -p $(OUT)
-	$(BIN)/microturn talk --input $(INPUT) --output $(OUT)/conversation.wav --timeline $(OUT)/timeline.png
+	MICROTURN_DOCUMENTS=examples/documents $(BIN)/microturn talk --input $(INPUT) --output $(OUT)/conversation.wav --timeline $(OUT)/timeline.png
 
 test: setup  ## Run the tests.
 	$(BIN)/python -m pytest -q
