@@ -15,25 +15,61 @@ from microturn.interaction_model.cascade import load_cascade
 from microturn.runtime.bus.embedded_server import EmbeddedServer
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.conversation import Conversation, Setting
+from microturn.runtime.doctor import NEEDED_WEIGHTS
 from microturn.runtime.events import Observer
-from microturn.runtime.hub import Hub, open_hub
+from microturn.runtime.hub import Hub, open_hub, settings_of
 from microturn.runtime.summary import Summary
 from microturn.runtime.worker_service import OpensEngine, open_ready_engine, worker_thread
 from microturn.tools import AnyTool, ToolRegistry
+from microturn.weights import WeightMissingError, locate
+
+
+def load_speech() -> InteractionModel:
+    """Load the cascade from the shipped weights; about 3 s and 0.5 GB of memory. Blocks.
+
+    Raises:
+        WeightError: weights are missing or not the pinned ones; the text names them all, and what gets them.
+        SpeechExtraMissingError: a package of the extra `speech` is not installed.
+    """
+    require_speech_weights()
+    return load_cascade()
+
+
+def require_speech_weights() -> None:
+    """Find out at once whether all that hears and speaks is here.
+
+    Raises:
+        WeightError: weights are missing or not the pinned ones; the text names them all, and what gets them.
+    """
+    missing = [name for name in NEEDED_WEIGHTS if not _is_here(name)]
+    if missing:
+        raise WeightMissingError(
+            f"cannot hear and speak: {len(missing)} of {len(NEEDED_WEIGHTS)} weight files are not on this machine "
+            f"({', '.join(missing)}); get them with `microturn weights fetch speech`"
+        )
+
+
+def _is_here(name: str) -> bool:
+    try:
+        locate(name)
+    except WeightMissingError:
+        return False
+    return True
 
 
 @asynccontextmanager
 async def bus_settings(redis_url: str | None) -> AsyncIterator[BusSettings]:
-    """Settings for the server at `redis_url`, or for a built-in one that runs until the end of the block."""
+    """Settings for the server at `redis_url`, or for a built-in one that runs until the end of the block.
+
+    Raises:
+        UserError: it is no address of a Redis server.
+        EmbeddedServerError: the built-in server could not be had.
+    """
     if redis_url is not None:
-        yield BusSettings(redis_url)
+        yield settings_of(redis_url)
         return
-    server = EmbeddedServer()
-    await anyio.to_thread.run_sync(server.start)
-    try:
+    async with EmbeddedServer() as server:
         yield BusSettings(server.url)
-    finally:
-        await anyio.to_thread.run_sync(server.stop)
 
 
 class Assistant:
@@ -49,7 +85,7 @@ class Assistant:
         tools: Iterable[AnyTool] = (),
         *,
         redis_url: str | None = None,
-        load_model: Callable[[], InteractionModel] = load_cascade,
+        load_model: Callable[[], InteractionModel] = load_speech,
         open_engine: OpensEngine = open_ready_engine,
     ) -> None:
         """Nothing is loaded or started before a conversation.
@@ -81,11 +117,11 @@ class Assistant:
 
         Args:
             input: a recording of the person's side (wav, flac, ogg, mp3); None listens to the microphone until
-                interrupted.
+                Ctrl-C.
             output: where to record both sides in stereo, the person on the left.
             timeline: where to draw what happened, as a PNG.
-            fast: on a virtual clock, as quick as the machine; for recordings.
-            typed: lines to read instead of hearing, such as `sys.stdin`.
+            fast: on a virtual clock, as quick as the machine; for recordings and typed lines.
+            typed: lines to read instead of hearing, such as `sys.stdin`; their end is the end of the conversation.
             observers: called with every `SessionEvent`.
 
         Raises:
@@ -93,25 +129,36 @@ class Assistant:
             UnavailableError: a weight, a package, a device or a server is missing; the text says how to get it.
         """
         setting = Setting(_path(input), _path(output), _path(timeline), fast, typed)
+        setting.check()
         conversation = Conversation(setting, observers)
-        anyio.run(self._talk, conversation)
+        try:
+            anyio.run(self._talk, conversation)
+        except KeyboardInterrupt:
+            if input is not None:
+                raise
         return conversation.summary
 
     async def _talk(self, conversation: Conversation) -> None:
-        async with self.background() as hub:
-            model = await anyio.to_thread.run_sync(self._load_model)
-            try:
+        model = await anyio.to_thread.run_sync(self._load_model)
+        try:
+            async with self.background() as hub:
                 await conversation.hold(model, hub)
-            finally:
-                model.close()
+        finally:
+            model.close()
 
     @asynccontextmanager
     async def background(self) -> AsyncIterator[Hub]:
-        """Start the background of this assistant, a server where none is given and a worker with its tools."""
+        """Start the background of this assistant, a server where none is given and a worker with its tools.
+
+        Raises:
+            MicroturnError: the server or what reasons could not be had.
+        """
         async with AsyncExitStack() as stack:
             settings = await stack.enter_async_context(bus_settings(self._redis_url))
+            hub = await stack.enter_async_context(open_hub(settings))
             await stack.enter_async_context(worker_thread(settings, self._open_engine, self.tools))
-            yield await stack.enter_async_context(open_hub(settings))
+            await hub.until_worker()
+            yield hub
 
 
 def _path(path: str | Path | None) -> Path | None:

@@ -15,17 +15,16 @@ import anyio
 import anyio.to_thread
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from microturn import __version__
-from microturn.background_agent import LARGE_MODEL, die_with_parent
-from microturn.interaction_model.cascade import load_cascade
+from microturn.background_agent import LARGE_MODEL, choose_model, die_with_parent
+from microturn.interaction_model import InteractionModel
 from microturn.protocols import MicroturnError
-from microturn.runtime.assistant import bus_settings
+from microturn.runtime.assistant import bus_settings, load_speech, require_speech_weights
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.conversation import Conversation, Setting
 from microturn.runtime.doctor import NEEDED_WEIGHTS, examine, report
-from microturn.runtime.hub import open_hub
+from microturn.runtime.hub import open_hub, settings_of
 from microturn.runtime.live_view import LiveView, PlainView, open_view
 from microturn.runtime.worker_service import open_ready_engine, serve, worker_process
 from microturn.tools import ToolRegistry
@@ -35,7 +34,7 @@ app = typer.Typer(
     name="microturn",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
     help="An open runtime for voice assistants that never stop listening.",
 )
 weights_app = typer.Typer(no_args_is_help=True, help="List and fetch the model files.")
@@ -47,7 +46,7 @@ GROUPS = {"speech": NEEDED_WEIGHTS, "agent": (LARGE_MODEL,)}
 RedisUrl = Annotated[
     str | None,
     typer.Option(
-        "--redis", envvar="MICROTURN_REDIS_URL", help="Redis 7 or Valkey 7.2 server by URL [built-in]."
+        "--redis", envvar="MICROTURN_REDIS_URL", help="Redis 7 or Valkey 7.2 server by URL; built in without."
     ),
 ]
 ModelUrl = Annotated[
@@ -73,8 +72,14 @@ def main() -> None:
     try:
         app()
     except MicroturnError as error:
-        Console(stderr=True).print(f"microturn: {error}", style="red", markup=False, highlight=False)
+        complain(str(error))
         sys.exit(1)
+
+
+def complain(text: str) -> None:
+    """Show a sentence on standard error, unbroken, so that a command in it can be copied."""
+    console = Console(stderr=True)
+    console.print(f"microturn: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.callback(invoke_without_command=True)
@@ -124,18 +129,33 @@ def talk(
         raise typer.BadParameter("--fast needs --input: a person cannot speak faster than time")
     console = Console()
     _choose_model(model_url, model, model_key)
+    setting = Setting(input, output, timeline, fast, sys.stdin if text else None)
+    setting.check()
+    require_speech_weights()
+    if not no_worker:
+        choose_model(os.environ)
     view = open_view(console, "microturn")
-    conversation = Conversation(Setting(input, output, timeline, fast, sys.stdin if text else None), [view])
+    conversation = Conversation(setting, [view])
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         anyio.run(_talk, conversation, redis, not no_worker, console, view)
     except KeyboardInterrupt:
         console.print("stopped")
+    _tell_end(conversation, console)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Let another signal end the conversation as Ctrl-C does."""
+    signal.raise_signal(signal.SIGINT)
+
+
+def _tell_end(conversation: Conversation, console: Console) -> None:
     for warning in conversation.warnings:
         console.print(warning, style="yellow")
     console.print(conversation.summary.table())
-    for path in (output, timeline):
+    for path in (conversation.setting.output, conversation.setting.timeline):
         if path is not None and path.exists():
-            console.print(f"written: {path}")
+            console.print(f"written: {path}", soft_wrap=True, markup=False)
 
 
 async def _talk(
@@ -148,13 +168,14 @@ async def _talk(
     async with AsyncExitStack() as stack:
         with console.status("starting the server") as status:
             settings = await stack.enter_async_context(bus_settings(redis_url))
+            hub = await stack.enter_async_context(open_hub(settings))
             status.update("loading the ears and the voice")
-            model = await anyio.to_thread.run_sync(load_cascade)
+            model: InteractionModel = await anyio.to_thread.run_sync(load_speech)
             stack.callback(model.close)
             if has_worker:
                 status.update("loading the background agent")
                 await stack.enter_async_context(worker_process(settings))
-            hub = await stack.enter_async_context(open_hub(settings))
+                await hub.until_worker()
         with view:
             await conversation.hold(model, hub)
 
@@ -183,13 +204,13 @@ def worker(
     if parent:
         die_with_parent(parent)
     _choose_model(model_url, model, model_key)
-    anyio.run(_work, BusSettings(redis), concurrency)
+    anyio.run(_work, settings_of(redis), concurrency)
 
 
 async def _work(settings: BusSettings, concurrency: int) -> None:
     tools = ToolRegistry.from_entry_points()
     for name, problem in tools.broken.items():
-        Console(stderr=True).print(f"microturn: the tool plugin {name} was left out: {problem}", markup=False)
+        complain(f"the tool plugin {name} was left out: {problem}")
 
     def ready() -> None:
         typer.echo(json.dumps({"ready": True, "tools": len(tools.specs()), "concurrency": concurrency}))
@@ -215,17 +236,15 @@ def doctor(redis: RedisUrl = None, model_url: ModelUrl = None) -> None:
 @weights_app.command("list")
 def list_weights() -> None:
     """List the model files, their sizes and licences, and which are here."""
-    table = Table("name", "MB", "licence", "here")
     for name, file in WEIGHTS.items():
-        table.add_row(name, f"{file.size_bytes / 1e6:,.0f}", file.licence, _where(name))
-    Console().print(table)
+        typer.echo(f"{name:<20}{file.size_bytes / 1e6:8,.1f} MB  {file.licence:<14}{_where(name)}")
 
 
 def _where(name: str) -> str:
     try:
         return str(locate(name))
     except WeightError:
-        return "-"
+        return "not here"
 
 
 @weights_app.command("fetch")

@@ -6,6 +6,7 @@ timeline hold what there was until then.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,11 +14,10 @@ from pathlib import Path
 from typing import TextIO
 from uuid import uuid4
 
-import anyio
-import anyio.to_thread
-
 from microturn.interaction_model import InteractionModel
-from microturn.runtime.audio_device import open_devices
+from microturn.protocols import UserError
+from microturn.runtime._errors import AudioDeviceError
+from microturn.runtime.audio_device import device_names, open_devices
 from microturn.runtime.audio_file import open_recording
 from microturn.runtime.beat import PERIOD_S, Tick
 from microturn.runtime.clock import Clock, VirtualClock, WallClock
@@ -25,16 +25,15 @@ from microturn.runtime.events import Observer
 from microturn.runtime.host import Host
 from microturn.runtime.hub import Hub
 from microturn.runtime.ingress import Ingress, Source
-from microturn.runtime.player import Tap
+from microturn.runtime.player import Player, Tap
 from microturn.runtime.recorder import StereoRecorder
 from microturn.runtime.session import Session
 from microturn.runtime.summary import Summary
 from microturn.runtime.timeline import Timeline
+from microturn.runtime.typist import QUIET_TICKS, Typist
 
 LINGER_S = 120.0
 """How long after the end of a recording the conversation goes on at most, for results that are still to come."""
-QUIET_TICKS = 5
-"""Micro-turns without anything to say or to wait for after which a recording's conversation is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,60 +51,99 @@ class Setting:
     typed: TextIO | None = None
     """Lines that the user types; no sound is heard."""
 
+    def check(self) -> None:
+        """Find out what is wrong with it before anything is loaded or started. Blocks for some milliseconds.
+
+        Raises:
+            UserError: a file cannot be read or written, or one file would be both read and written.
+            UnavailableError: there is no microphone or no loudspeaker, or a package is not installed.
+        """
+        if self.input is not None:
+            open_recording(self.input, ahead=False).close()
+        elif self.typed is None:
+            _check_devices()
+        if self.output is not None:
+            StereoRecorder(self.output)
+            _check_place("record to", self.output)
+        if self.timeline is not None:
+            _check_place("draw the timeline into", self.timeline)
+        places = [each.resolve() for each in (self.input, self.output, self.timeline) if each is not None]
+        if len(places) > len(set(places)):
+            raise UserError(
+                "cannot use one file for two things: the input, the output and the timeline need names of their own"
+            )
+
 
 class Conversation:
     """Holds one conversation. `summary` and the files are complete when `hold` has ended, however it ended."""
 
     def __init__(self, setting: Setting, observers: Sequence[Observer] = ()) -> None:
+        """Begin nothing yet.
+
+        Raises:
+            MissingExtraError: a timeline is wanted and matplotlib is not installed.
+        """
         self.setting = setting
         self.summary = Summary()
         self.warnings: list[str] = []
         """Sentences on what may have spoiled it, known at the end."""
         self._timeline = Timeline() if setting.timeline is not None else None
-        self._observers: list[Observer] = [self.summary, *observers]
-        if self._timeline is not None:
-            self._observers.append(self._timeline)
+        self._typist = Typist(setting.typed) if setting.typed is not None else None
+        own = (self.summary, self._timeline, self._typist)
+        self._observers: list[Observer] = [*(each for each in own if each is not None), *observers]
 
     async def hold(self, model: InteractionModel, hub: Hub) -> None:
         """Talk until the recording is over and all is said, the typing ends, or this is cancelled.
 
         Raises:
             AudioFileError: the recording cannot be read or written.
-            AudioDeviceError: there is no microphone or no loudspeaker.
+            AudioDeviceError: there is no microphone or no loudspeaker, or one of them was lost.
         """
-        clock: Clock = VirtualClock(lambda: hub.is_busy) if self.setting.fast else WallClock()
-        host = Host(model, clock)
+        host = Host(model, self._clock(hub))
         with self._finishing() as stack:
             taps = self._taps(stack)
             source = self._source(stack)
-            session = Session(uuid4().hex, source, hub.port(), observers=self._observers)
-            player = None
-            if self.setting.input is None and self.setting.typed is None:
-                assert isinstance(source, Ingress)
-                player = stack.enter_context(open_devices(source, session.playout, taps))
+            port = hub.port()
+            stack.callback(port.close)
+            session = Session(uuid4().hex, source, port, observers=self._observers)
+            player = self._player(stack, source, session, taps)
             host.add(session, player=player, taps=taps)
-            async with anyio.create_task_group() as tasks:
-                if self.setting.typed is not None and isinstance(source, Ingress):
-                    tasks.start_soon(_type_lines, self.setting.typed, session, source, name="typing")
-                await host.run(until=_Ending(source, session))
-                tasks.cancel_scope.cancel()
+            stack.callback(host.remove, session.session_id)
+            await host.run(until=_Ending(source, session))
+
+    def _clock(self, hub: Hub) -> Clock:
+        if not self.setting.fast:
+            return WallClock()
+        typist = self._typist
+        return VirtualClock(lambda: hub.is_busy or (typist is not None and typist.is_awaited))
 
     @contextmanager
     def _finishing(self) -> Iterator[ExitStack]:
-        """Close what was opened and draw the timeline, however the conversation ends."""
+        """Close what was opened and draw the timeline, however the conversation ends, if it has begun at all."""
         try:
             with ExitStack() as stack:
                 yield stack
         finally:
-            if self._timeline is not None and self.setting.timeline is not None:
-                self._timeline.draw(self.setting.timeline)
+            if self._typist is not None and self._typist.problem is not None:
+                self.warnings.append(self._typist.problem)
+            self._draw()
+
+    def _draw(self) -> None:
+        if self._timeline is None or self.setting.timeline is None or not self._timeline.record.tick_ends_ms:
+            return
+        self._timeline.draw(self.setting.timeline)
 
     def _taps(self, stack: ExitStack) -> list[Tap]:
         taps: list[Tap] = [self.summary] if self._timeline is None else [self.summary, self._timeline]
         if self.setting.output is not None:
             recorder = StereoRecorder(self.setting.output, wait_when_full=self.setting.fast)
             taps.append(stack.enter_context(recorder))
+            stack.callback(self._note_lost, recorder)
         return taps
+
+    def _note_lost(self, recorder: StereoRecorder) -> None:
+        if recorder.dropped_samples:
+            self.warnings.append("The disk was too slow for the recording; parts of it are silent.")
 
     def _source(self, stack: ExitStack) -> Source:
         if self.setting.input is None:
@@ -113,6 +151,17 @@ class Conversation:
         recording = stack.enter_context(open_recording(self.setting.input, ahead=not self.setting.fast))
         stack.callback(lambda: self.warnings.extend(recording.warnings))
         return recording
+
+    def _player(
+        self, stack: ExitStack, source: Source, session: Session, taps: Sequence[Tap]
+    ) -> Player | None:
+        """Open the devices where somebody speaks, start the typist where somebody types."""
+        if not isinstance(source, Ingress):
+            return None
+        if self._typist is None:
+            return stack.enter_context(open_devices(source, session.playout, taps))
+        self._typist.start(session, source)
+        return None
 
 
 class _Ending:
@@ -132,9 +181,34 @@ class _Ending:
         return self._quiet_ticks >= QUIET_TICKS or self._ticks_left <= 0
 
 
-async def _type_lines(lines: TextIO, session: Session, source: Ingress) -> None:
-    """Pass typed lines on until their end, which ends the conversation."""
-    while line := await anyio.to_thread.run_sync(lines.readline, abandon_on_cancel=True):
-        if line.strip():
-            session.type(line.strip())
-    source.close()
+def _check_devices() -> None:
+    names = device_names()
+    missing = [
+        name
+        for name, there in (("microphone", names.microphones), ("loudspeaker", names.speakers))
+        if not there
+    ]
+    if missing:
+        raise AudioDeviceError(
+            f"cannot talk by voice: this machine has no {' and no '.join(missing)}; connect a headset, or use "
+            "`--input FILE` to play a recording or `--text` to type instead"
+        )
+
+
+def _check_place(doing: str, path: Path) -> None:
+    """Refuse a file that could not be written.
+
+    Raises:
+        UserError: its folder is not there or cannot be written, or it is a folder itself.
+    """
+    if path.is_dir():
+        raise UserError(f"cannot {doing} {str(path)!r}: it is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise UserError(
+            f"cannot {doing} {str(path)!r}: there is no folder {str(path.parent)!r}; create it, or choose another "
+            "place"
+        )
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UserError(
+            f"cannot {doing} {str(path)!r}: it may not be written; change its permissions, or choose another place"
+        )

@@ -10,10 +10,12 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import anyio
 
-from microturn.protocols import ContextPackage, DelegationEvent
+from microturn.protocols import ContextPackage, DelegationEvent, UserError
+from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.runtime_port import DelegationPort as BusPort
 from microturn.runtime.bus.runtime_port import open_delegation_port
 from microturn.runtime.bus.settings import BusSettings
@@ -30,7 +32,7 @@ class SessionPort:
         self._bus = bus
         self._owners = owners
         self.arrived: deque[DelegationEvent] = deque()
-        """Events that the beat has not taken. Bounded by the bus, which stops reading while its buffer is full."""
+        """Events that the beat has not taken. Bounded by the workers, who wait while too many are unacknowledged."""
 
     def submit_nowait(self, package: ContextPackage) -> bool:
         """Hand a package over; false when too many wait already."""
@@ -58,6 +60,14 @@ class SessionPort:
         self.arrived.clear()
         return events
 
+    def close(self) -> None:
+        """End the session's part: its open tasks are cancelled, and what still comes of them goes to nobody."""
+        mine = [task_id for task_id, owner in self._owners.items() if owner is self]
+        for task_id in mine:
+            del self._owners[task_id]
+            self._bus.cancel_nowait(task_id, "the session has ended")
+        self.arrived.clear()
+
     @property
     def state(self) -> PortState:
         """Whether the background can be reached and somebody works there."""
@@ -84,6 +94,12 @@ class Hub:
         """Whether any task has been handed over and not ended."""
         return bool(self._owners)
 
+    async def until_worker(self, within_s: float = 2.0) -> None:
+        """Wait until a worker is counted, or for so long: one that has just started is seen with the next count."""
+        with anyio.move_on_after(within_s):
+            while not self.workers:  # noqa: ASYNC110  # because the port counts every half second and tells nobody
+                await anyio.sleep(0.02)
+
     def port(self) -> SessionPort:
         """A port for one more session."""
         return SessionPort(self._bus, self._owners)
@@ -100,10 +116,8 @@ class Hub:
                 )
                 continue
             owner = self._owners.get(event.task_id)
-            if owner is None:
-                _log.warning(
-                    "An event of a task that no session here has handed over was left: %s", event.task_id
-                )
+            if owner is None:  # its session has ended
+                self._bus.acknowledge_nowait(event.task_id, event.seq)
                 continue
             owner.arrived.append(event)
             if event.is_terminal:
@@ -118,8 +132,27 @@ async def open_hub(settings: BusSettings) -> AsyncIterator[Hub]:
         BusUnreachableError: no server answers.
         UnfitServerError: the server would lose tasks.
     """
-    async with open_delegation_port(settings) as bus, anyio.create_task_group() as tasks:
+    async with open_delegation_port(settings) as bus, own_tasks() as tasks:
         hub = Hub(bus)
         tasks.start_soon(hub.run, name="bus events")
         yield hub
-        tasks.cancel_scope.cancel()
+
+
+def settings_of(url: str) -> BusSettings:
+    """Settings for the server at an address.
+
+    Raises:
+        UserError: it is no address of a Redis server.
+    """
+    parts = urlsplit(url)
+    try:
+        is_address = parts.scheme == "unix" or (parts.scheme in ("redis", "rediss") and parts.port != 0)
+    except ValueError:  # the port is no number, or none that there is
+        is_address = False
+    if not is_address:
+        raise UserError(
+            f"cannot use {url.rpartition('@')[2]!r} as the address of a Redis server: expected "
+            "redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH; correct it, or leave it out to use the built-in "
+            "server"
+        )
+    return BusSettings(url)

@@ -6,6 +6,7 @@ tools that can be found by name, the thread for functions that only this program
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -158,31 +159,17 @@ async def worker_thread(
     """Run a worker on an event loop of its own, in a thread, until the end of the block.
 
     Raises:
-        UnavailableError: it could not start.
+        MicroturnError: it could not start.
     """
-    ready = threading.Event()
-    problem: list[BaseException] = []
+    is_decided = threading.Event()
+    work = functools.partial(serve, settings, open_engine, tools, on_ready=is_decided.set)
     with anyio.from_thread.start_blocking_portal() as portal:
-        future = portal.start_task_soon(_serve_in_thread, settings, open_engine, tools, ready, problem)
+        future = portal.start_task_soon(work)
+        future.add_done_callback(lambda _: is_decided.set())
         try:
-            await anyio.to_thread.run_sync(ready.wait, abandon_on_cancel=True)
-            if problem:
-                raise problem[0]
+            await anyio.to_thread.run_sync(is_decided.wait, abandon_on_cancel=True)
+            if future.done():
+                future.result()
             yield
         finally:
             future.cancel()
-
-
-async def _serve_in_thread(
-    settings: BusSettings,
-    open_engine: OpensEngine,
-    tools: ToolRegistry,
-    ready: threading.Event,
-    problem: list[BaseException],
-) -> None:
-    try:
-        await serve(settings, open_engine, tools, on_ready=ready.set)
-    except UnavailableError as error:
-        problem.append(error)
-    finally:
-        ready.set()
