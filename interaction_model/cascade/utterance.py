@@ -17,11 +17,11 @@ from microturn.interaction_model.cascade.onnx_session import as_mono
 from microturn.interaction_model.cascade.segmenter import Gap
 from microturn.protocols import INPUT_RATE_HZ, Samples
 
-COMMIT_AFTER_SAMPLES = 6 * INPUT_RATE_HZ
+COMMIT_AFTER_SAMPLES = 8 * INPUT_RATE_HZ
 """Open sound longer than this is cut at its last pause."""
-LONGEST_SAMPLES = 9 * INPUT_RATE_HZ
+LONGEST_SAMPLES = 12 * INPUT_RATE_HZ
 """Open sound longer than this is cut where it is quietest, pause or not."""
-SHORTEST_PIECE_SAMPLES = 2 * INPUT_RATE_HZ
+SHORTEST_PIECE_SAMPLES = 3 * INPUT_RATE_HZ
 """A piece cut off at a pause is at least this long: shorter ones are recognised badly."""
 MOST_SAMPLES = 30 * INPUT_RATE_HZ
 """Most sound held. Beyond it, with a recogniser that does not keep up, the oldest is lost."""

@@ -47,36 +47,36 @@ def test_a_job_can_end_before_the_silence() -> None:
 
 
 def test_a_long_utterance_is_cut_at_its_last_pause() -> None:
-    gaps = (Gap(2 * SECOND, 3 * SECOND), Gap(5 * SECOND, 6 * SECOND))
-    job = Utterance(0, 0).heard(ramp(7), gaps).job()
-    assert [piece.size for piece in job.pieces] == [int(5.5 * SECOND), int(1.5 * SECOND)]
+    gaps = (Gap(3 * SECOND, 4 * SECOND), Gap(7 * SECOND, 8 * SECOND))
+    job = Utterance(0, 0).heard(ramp(9), gaps).job()
+    assert [piece.size for piece in job.pieces] == [int(7.5 * SECOND), int(1.5 * SECOND)]
 
 
 def test_without_a_pause_it_is_cut_where_it_is_quietest() -> None:
-    sound = np.ones(10 * SECOND, np.float32)
-    sound[8 * SECOND - 960 : 8 * SECOND] = 0
+    sound = np.ones(13 * SECOND, np.float32)
+    sound[11 * SECOND - 960 : 11 * SECOND] = 0
     pieces = Utterance(0, 0).heard(sound).job().pieces
     assert len(pieces) == 2
-    assert abs(pieces[0].size - (8 * SECOND - 480)) <= 2
+    assert abs(pieces[0].size - (11 * SECOND - 480)) <= 2
 
 
 def test_a_pause_too_near_the_beginning_is_no_cut() -> None:
-    job = Utterance(0, 0).heard(ramp(7), (Gap(SECOND, SECOND + 4_000),)).job()
+    job = Utterance(0, 0).heard(ramp(9), (Gap(SECOND, SECOND + 4_000),)).job()
     assert len(job.pieces) == 1
 
 
 def test_committed_sound_is_dropped_and_its_text_kept() -> None:
-    utterance = Utterance(0, 50).heard(ramp(7), (Gap(50 + 4 * SECOND, 50 + 5 * SECOND),))
-    utterance = utterance.heard(ramp(1, 7 * SECOND)).read(answer(utterance))
+    utterance = Utterance(0, 50).heard(ramp(9), (Gap(50 + 4 * SECOND, 50 + 5 * SECOND),))
+    utterance = utterance.heard(ramp(1, 9 * SECOND)).read(answer(utterance))
     assert utterance.start_sample == 50 + int(4.5 * SECOND)
     assert utterance.committed == "words"
     assert utterance.gaps == ()
-    assert np.array_equal(utterance.job().pieces[0], ramp(3.5, int(4.5 * SECOND)))
+    assert np.array_equal(utterance.job().pieces[0], ramp(5.5, int(4.5 * SECOND)))
 
 
 def test_the_text_of_another_turn_changes_nothing() -> None:
-    utterance = Utterance(0, 0).heard(ramp(7), (Gap(4 * SECOND, 5 * SECOND),))
-    other = Utterance(1, 0).heard(ramp(7))
+    utterance = Utterance(0, 0).heard(ramp(9), (Gap(4 * SECOND, 5 * SECOND),))
+    other = Utterance(1, 0).heard(ramp(9))
     assert other.read(answer(utterance)) is other
 
 
