@@ -68,8 +68,11 @@ async def serve(
     concurrency: int = 2,
     on_ready: Callable[[], None] = lambda: None,
     drain_on: Sequence[signal.Signals] = (),
+    stop: anyio.Event | None = None,
 ) -> None:
     """Work until cancelled, or until one of the signals says to drain: then what runs is finished, nothing more taken.
+
+    `stop` ends it at once, as cancelling does, but lets the engine close in peace; other workers get what runs.
 
     Raises:
         UnavailableError: the engine or the server cannot be reached.
@@ -77,7 +80,16 @@ async def serve(
     async with open_engine(tools) as engine, open_worker_port(settings) as port:
         worker = Worker(port, engine, tools, concurrency=concurrency, lease_s=settings.lease_s)
         on_ready()
-        await worker.run(drain_on=drain_on)
+        async with anyio.create_task_group() as tasks:
+            if stop is not None:
+                tasks.start_soon(_cancel_at, stop, tasks.cancel_scope)
+            await worker.run(drain_on=drain_on)
+            tasks.cancel_scope.cancel()
+
+
+async def _cancel_at(stop: anyio.Event, work: anyio.CancelScope) -> None:
+    await stop.wait()
+    work.cancel()
 
 
 @asynccontextmanager
@@ -162,8 +174,9 @@ async def worker_thread(
         MicroturnError: it could not start.
     """
     is_decided = threading.Event()
-    work = functools.partial(serve, settings, open_engine, tools, on_ready=is_decided.set)
     with anyio.from_thread.start_blocking_portal() as portal:
+        stop = portal.call(anyio.Event)
+        work = functools.partial(serve, settings, open_engine, tools, on_ready=is_decided.set, stop=stop)
         future = portal.start_task_soon(work)
         future.add_done_callback(lambda _: is_decided.set())
         try:
@@ -172,4 +185,6 @@ async def worker_thread(
                 future.result()
             yield
         finally:
-            future.cancel()
+            portal.call(stop.set)
+            if not is_decided.is_set():
+                future.cancel()

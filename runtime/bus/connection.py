@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import anyio
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
@@ -51,6 +52,8 @@ OLDEST = (7, 0)
 _KEEPS_KEYS = re.compile(r"noeviction|volatile-.*")
 _LOGIN = (AuthenticationError, AuthorizationError)
 """What redis-py raises, or hides behind a ConnectionError, when a login is refused."""
+CLOSE_WITHIN_S = 1.0
+"""How long closing the connections may take."""
 _COMMAND_CONNECTIONS = 16
 _BLOCKING_CONNECTIONS = 4
 
@@ -97,8 +100,9 @@ async def open_clients(settings: BusSettings) -> AsyncIterator[Clients]:
     try:
         yield clients
     finally:
-        await clients.commands.aclose()
-        await clients.blocking.aclose()
+        with anyio.move_on_after(CLOSE_WITHIN_S, shield=True):  # also when the caller is being cancelled
+            await clients.commands.aclose()
+            await clients.blocking.aclose()
 
 
 async def check_server(client: Redis, url: str) -> None:

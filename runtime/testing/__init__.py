@@ -4,6 +4,7 @@ They fake the outside (weights, servers, people), never the runtime itself.
 """
 
 from microturn.runtime.clock import VirtualClock as VirtualClock
+from microturn.runtime.testing.listener import Listener as Listener
 from microturn.runtime.testing.scripted_background import Result as Result
 from microturn.runtime.testing.scripted_background import ScriptedBackground as ScriptedBackground
 from microturn.runtime.testing.scripted_model import WORD_MS as WORD_MS
@@ -16,6 +17,7 @@ from microturn.runtime.testing.stage import Stage as Stage
 __all__ = (
     "WORD_MS",
     "Answer",
+    "Listener",
     "Result",
     "ScriptedBackground",
     "ScriptedModel",

@@ -1,0 +1,158 @@
+"""A session's delegations: what is handed over, acknowledged, and told to the user."""
+
+from __future__ import annotations
+
+import pytest
+
+from microturn.protocols import Delegate, DelegationEvent, EventKind, Speech
+from microturn.runtime.delegations import (
+    FAILED_TEXTS,
+    NO_WORKER_TEXT,
+    REFUSED_TEXT,
+    RUNTIME_TASK,
+    TOLD_AFTER_MS,
+    UNREACHABLE_TEXT,
+    Delegation,
+    Delegations,
+)
+from microturn.runtime.testing import ScriptedBackground
+
+pytestmark = pytest.mark.unit
+
+
+def submit(delegations: Delegations, now_ms: float = 0.0, intent: str = "look it up") -> Delegation:
+    return delegations.submit(Delegate(intent, 0, 800), (), now_ms, {"traceparent": "00-1-2-01"})
+
+
+def event(task_id: str, seq: int, kind: EventKind = "partial", **fields: object) -> DelegationEvent:
+    return DelegationEvent.model_validate(
+        {"task_id": task_id, "attempt": 1, "seq": seq, "kind": kind, **fields}
+    )
+
+
+def texts(events: list[DelegationEvent]) -> list[str]:
+    return [event.speech.text for event in events if event.speech is not None]
+
+
+def test_a_package_tells_what_else_runs() -> None:
+    background = ScriptedBackground()
+    delegations = Delegations("s", background)
+    first = submit(delegations, intent="the weather")
+    submit(delegations, intent="the time")
+    running = background.packages[1].running
+    assert [(each.task_id, each.intent) for each in running] == [(first.package.task_id, "the weather")]
+    assert background.packages[1].trace == {"traceparent": "00-1-2-01"}
+
+
+def test_the_same_words_handed_over_twice_are_two_tasks() -> None:
+    background = ScriptedBackground()
+    delegations = Delegations("s", background)
+    submit(delegations)
+    submit(delegations)
+    assert len({package.idempotency_key for package in background.packages}) == 2
+
+
+def test_nothing_is_acknowledged_before_what_came_earlier_is_settled() -> None:
+    background = ScriptedBackground()
+    delegations = Delegations("s", background)
+    task_id = submit(delegations).package.task_id
+    for seq in (1, 2, 3):
+        delegations.note(event(task_id, seq))
+    delegations.settle(task_id, 2)
+    delegations.settle(task_id, 3)
+    assert background.acknowledged == []
+    delegations.settle(task_id, 1)
+    assert background.acknowledged == [(task_id, 3)]
+
+
+def test_an_event_that_is_settled_twice_is_acknowledged_once() -> None:
+    background = ScriptedBackground()
+    delegations = Delegations("s", background)
+    task_id = submit(delegations).package.task_id
+    delegations.note(event(task_id, 1))
+    delegations.settle(task_id, 1)
+    delegations.settle(task_id, 1)
+    assert background.acknowledged == [(task_id, 1)]
+
+
+def test_an_event_of_a_strange_task_changes_nothing() -> None:
+    background = ScriptedBackground()
+    delegations = Delegations("s", background)
+    strange = event("strange", 1, "final")
+    assert delegations.note(strange) is strange
+    delegations.settle("strange", 1)
+    assert background.acknowledged == []
+    assert delegations.open_ids == ()
+
+
+@pytest.mark.parametrize("kind", ["failed", "expired", "dead"])
+def test_a_task_that_ends_badly_without_words_gets_some(kind: EventKind) -> None:
+    delegations = Delegations("s", ScriptedBackground())
+    task_id = submit(delegations).package.task_id
+    told = delegations.note(event(task_id, 1, kind))
+    assert texts([told]) == [FAILED_TEXTS[kind]]
+    assert delegations.open_ids == ()
+
+
+def test_words_of_the_background_are_left_as_they_are() -> None:
+    delegations = Delegations("s", ScriptedBackground())
+    task_id = submit(delegations).package.task_id
+    told = delegations.note(event(task_id, 1, "failed", speech=Speech(text="The oven is off.")))
+    assert texts([told]) == ["The oven is off."]
+
+
+def test_a_queue_that_is_full_is_told_as_such() -> None:
+    delegations = Delegations("s", ScriptedBackground())
+    task_id = submit(delegations).package.task_id
+    told = delegations.note(event(task_id, 1, "failed", detail={"reason": "queue_full"}))
+    assert texts([told]) == [REFUSED_TEXT]
+
+
+def test_nothing_of_a_task_that_the_user_cancelled_is_said() -> None:
+    background = ScriptedBackground()
+    delegations = Delegations("s", background)
+    task_id = submit(delegations).package.task_id
+    delegations.cancel(None, "the user asked")
+    told = delegations.note(event(task_id, 1, "final", speech=Speech(text="Too late.")))
+    assert background.cancelled == [task_id]
+    assert told.speech is None
+
+
+def test_a_refused_package_is_told_once_and_is_not_open() -> None:
+    delegations = Delegations("s", ScriptedBackground(limit=0))
+    assert submit(delegations).state == "refused"
+    assert texts(delegations.notices(0)) == [REFUSED_TEXT]
+    assert delegations.notices(200) == []
+    assert delegations.open_ids == ()
+
+
+@pytest.mark.parametrize(
+    ("state", "text"), [("no_worker", NO_WORKER_TEXT), ("unreachable", UNREACHABLE_TEXT)]
+)
+def test_a_task_that_nobody_takes_is_told_once_within_the_limit(state: str, text: str) -> None:
+    background = ScriptedBackground()
+    background.state = "no_worker" if state == "no_worker" else "unreachable"
+    delegations = Delegations("s", background)
+    submit(delegations, now_ms=1000)
+    assert delegations.notices(1000 + TOLD_AFTER_MS - 1) == []
+    (notice,) = delegations.notices(1000 + TOLD_AFTER_MS)
+    assert texts([notice]) == [text]
+    assert notice.task_id == RUNTIME_TASK
+    assert delegations.notices(9000) == []
+
+
+def test_several_tasks_that_wait_for_the_same_reason_are_told_in_one_sentence() -> None:
+    background = ScriptedBackground(state="no_worker")
+    delegations = Delegations("s", background)
+    submit(delegations)
+    submit(delegations)
+    assert texts(delegations.notices(TOLD_AFTER_MS)) == [NO_WORKER_TEXT]
+
+
+def test_a_task_that_a_worker_has_taken_is_never_reported_as_waiting() -> None:
+    background = ScriptedBackground(state="no_worker")
+    delegations = Delegations("s", background)
+    task_id = submit(delegations).package.task_id
+    delegations.note(event(task_id, 1, "accepted"))
+    assert delegations.notices(60_000) == []
+    assert delegations.open_ids == (task_id,)

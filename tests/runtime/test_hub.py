@@ -1,0 +1,155 @@
+"""The hub: each session gets the events of its own tasks, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import anyio
+import pytest
+
+from microturn.protocols import ContextPackage, DelegationEvent, EventKind, UserError
+from microturn.runtime.bus import DelegationPort as BusPort
+from microturn.runtime.bus.health import Health
+from microturn.runtime.bus.tracks import BusEvent, Lagged
+from microturn.runtime.hub import Hub, settings_of
+
+pytestmark = [pytest.mark.unit, pytest.mark.anyio]
+
+
+@dataclass
+class FakeBus:
+    """The methods of the bus that the hub uses; its events are those that a test puts there."""
+
+    waiting: list[BusEvent] = field(default_factory=list)
+    health: Health = field(default_factory=lambda: Health("ok", 0.0, workers=1))
+    is_full: bool = False
+    cancelled: list[str] = field(default_factory=list)
+    acknowledged: list[tuple[str, int]] = field(default_factory=list)
+
+    def submit_nowait(self, package: ContextPackage) -> bool:
+        return not self.is_full
+
+    def cancel_nowait(self, task_id: str, reason: str) -> bool:
+        self.cancelled.append(task_id)
+        return True
+
+    def acknowledge_nowait(self, task_id: str, seq: int) -> None:
+        self.acknowledged.append((task_id, seq))
+
+    async def events(self) -> AsyncIterator[BusEvent]:
+        for event in self.waiting:
+            yield event
+
+
+def hub_on(bus: FakeBus) -> Hub:
+    return Hub(cast("BusPort", bus))
+
+
+def package(task_id: str) -> ContextPackage:
+    return ContextPackage(
+        task_id=task_id,
+        session_id="s",
+        idempotency_key=task_id,
+        intent="look",
+        said_start_ms=0,
+        said_end_ms=200,
+        local_time="2026-01-01T12:00:00+00:00",
+        deadline_s=30,
+    )
+
+
+def event(task_id: str, seq: int, kind: EventKind = "partial") -> DelegationEvent:
+    return DelegationEvent(task_id=task_id, attempt=1, seq=seq, kind=kind)
+
+
+async def test_each_session_gets_the_events_of_its_own_tasks_once_and_in_order() -> None:
+    bus = FakeBus([event("a", 1), event("b", 1), event("a", 2, "final")])
+    hub = hub_on(bus)
+    first, second = hub.port(), hub.port()
+    assert first.submit_nowait(package("a"))
+    assert second.submit_nowait(package("b"))
+    await hub.run()
+    assert [(e.task_id, e.seq) for e in first.poll()] == [("a", 1), ("a", 2)]
+    assert [(e.task_id, e.seq) for e in second.poll()] == [("b", 1)]
+    assert first.poll() == ()
+
+
+async def test_the_hub_is_busy_from_the_hand_over_to_the_end_of_a_task() -> None:
+    bus = FakeBus([event("a", 1, "final")])
+    hub = hub_on(bus)
+    assert not hub.is_busy
+    hub.port().submit_nowait(package("a"))
+    assert hub.is_busy
+    await hub.run()
+    assert not hub.is_busy
+
+
+async def test_a_package_that_was_refused_is_not_waited_for() -> None:
+    hub = hub_on(FakeBus(is_full=True))
+    assert not hub.port().submit_nowait(package("a"))
+    assert not hub.is_busy
+
+
+async def test_a_session_that_ends_cancels_its_open_tasks_and_no_others() -> None:
+    bus = FakeBus([event("a", 1), event("b", 1)])
+    hub = hub_on(bus)
+    leaves, stays = hub.port(), hub.port()
+    leaves.submit_nowait(package("a"))
+    stays.submit_nowait(package("b"))
+    leaves.close()
+    await hub.run()
+    assert bus.cancelled == ["a"]
+    assert leaves.poll() == ()
+    assert bus.acknowledged == [("a", 1)]  # or it would wait on the server for ever
+    assert [e.task_id for e in stays.poll()] == ["b"]
+
+
+async def test_a_gap_in_the_events_is_logged_without_a_word_of_them(caplog: pytest.LogCaptureFixture) -> None:
+    bus = FakeBus([Lagged("a", 1, 4), event("a", 4, "final")])
+    hub = hub_on(bus)
+    port = hub.port()
+    port.submit_nowait(package("a"))
+    await hub.run()
+    assert "lost the events 1 to 3" in caplog.text
+    assert [e.seq for e in port.poll()] == [4]
+
+
+async def test_the_state_tells_a_server_that_is_away_from_one_without_workers() -> None:
+    bus = FakeBus()
+    port = hub_on(bus).port()
+    assert port.state == "ok"
+    bus.health = replace(bus.health, workers=0)
+    assert port.state == "no_worker"
+    bus.health = replace(bus.health, state="degraded")
+    assert port.state == "unreachable"
+
+
+async def test_a_worker_is_waited_for_no_longer_than_allowed() -> None:
+    bus = FakeBus(health=Health("ok", 0.0, workers=0))
+    hub = hub_on(bus)
+    with anyio.fail_after(1):
+        await hub.until_worker(within_s=0.05)
+    bus.health = replace(bus.health, workers=2)
+    await hub.until_worker()
+    assert hub.workers == 2
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://localhost:6379/0", "rediss://u:p@example.org", "unix:///tmp/server.sock"]
+)
+def test_addresses_of_servers_are_taken(url: str) -> None:
+    assert settings_of(url).url == url
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", "redis://localhost:none", ""])
+def test_what_is_no_address_is_refused_with_the_forms_that_are(url: str) -> None:
+    with pytest.raises(UserError, match="expected redis://HOST:PORT"):
+        settings_of(url)
+
+
+def test_a_refused_address_is_shown_without_its_password() -> None:
+    with pytest.raises(UserError) as refused:
+        settings_of("http://user:hunter2@localhost")
+    assert "hunter2" not in str(refused.value)
