@@ -41,6 +41,7 @@ from microturn.protocols.micro_turn import SpokenWord as SpokenWord
 from microturn.protocols.micro_turn import Transcript as Transcript
 from microturn.protocols.micro_turn import Update as Update
 from microturn.protocols.micro_turn import Utterance as Utterance
+from microturn.protocols.micro_turn import UtteranceSource as UtteranceSource
 from microturn.protocols.micro_turn import WordsHeard as WordsHeard
 from microturn.protocols.micro_turn import WovenText as WovenText
 from microturn.protocols.receipt import SETTLED as SETTLED
@@ -93,6 +94,7 @@ __all__ = (
     "Update",
     "UserError",
     "Utterance",
+    "UtteranceSource",
     "WeaveMode",
     "WordsHeard",
     "WovenText",

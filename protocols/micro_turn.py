@@ -110,13 +110,18 @@ class MicroTurnInput:
         return (self.index + 1) * MICRO_TURN_MS
 
 
+UtteranceSource: TypeAlias = Literal["reply", "filler", "woven", "backchannel"]
+"""Why something is said: `reply`, an answer of the model's own; `filler`, a phrase that opens an answer whose content
+takes longer; `woven`, a result; `backchannel`, a sign of listening that takes no floor."""
+
+
 @dataclass(frozen=True, slots=True)
 class Utterance:
     """Something that the assistant begins to say; its words follow as they are sent."""
 
     utterance_id: str
     text: str
-    source: Literal["reply", "filler", "woven"]
+    source: UtteranceSource
     item_id: str | None = None
     """For `woven`: the `WovenText.item_id`."""
     start_sample: int = 0

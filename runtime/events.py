@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from microturn.protocols import DelegationEvent, FloorState, Receipt, Transcript
+from microturn.protocols import DelegationEvent, FloorState, Receipt, Transcript, UtteranceSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class SpeechBegan:
     at_ms: float
     utterance_id: str
     text: str
-    source: Literal["reply", "filler", "woven"]
+    source: UtteranceSource
     task_id: str | None
 
 

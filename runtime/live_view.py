@@ -57,7 +57,7 @@ _STATE_STYLE: Final[dict[str, str]] = {
     "expired": "yellow",
     "cancelled": "yellow",
 }
-_MARK: Final[dict[str, str]] = {"reply": "  ", "filler": "~ ", "woven": "◆ "}
+_MARK: Final[dict[str, str]] = {"reply": "  ", "filler": "~ ", "woven": "◆ ", "backchannel": "· "}
 _HEALTH_TEXT: Final[dict[str, str]] = {
     "ok": "the background is back",
     "no_worker": "no background worker",
@@ -86,7 +86,7 @@ class _Line:
         said = self.heard if self.heard is not None else int((now_ms - self.began_ms) / WORD_MS) + 1
         rest_style = "bright_black" if self.heard is None else "red strike"
         line = Text.assemble(("  µ ", "green"), (_MARK[self.source], "magenta"))
-        line.append(" ".join(words[:said]), "italic" if self.source == "filler" else "")
+        line.append(" ".join(words[:said]), "italic" if self.source in ("filler", "backchannel") else "")
         if said < len(words):
             line.append(" " + " ".join(words[said:]), rest_style)
         return line

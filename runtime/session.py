@@ -207,7 +207,8 @@ class Session:
             return
         del self._speaking[report.utterance_id]
         utterance = speech.utterance
-        self.history.assistant_said(utterance.text, report.words, speech.began_ms, at_ms)
+        if utterance.source != "backchannel":
+            self.history.assistant_said(utterance.text, report.words, speech.began_ms, at_ms)
         self.observe(SpeechEnded(at_ms, utterance.utterance_id, report.words, utterance.words))
         if utterance.item_id is not None:
             self.weaver.heard(utterance.item_id, report.words, True, at_ms)

@@ -84,7 +84,7 @@ class _Speech:
         self.utterances[event.source] += 1
         self.speaking.add(event.utterance_id)
         self._asked_ms = _measured(self.to_speech, self._asked_ms, event.at_ms)
-        if event.source != "filler":
+        if event.source not in ("filler", "backchannel"):
             self._asked_content_ms = _measured(self.to_content, self._asked_content_ms, event.at_ms)
 
     def barged_in(self, at_ms: float) -> None:

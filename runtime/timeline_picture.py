@@ -29,7 +29,7 @@ _FAINT: Final = "#9aa5b1"
 _GRID: Final = "#e4e7eb"
 _RED: Final = "#d64545"
 _USER: Final = "#2680c2"
-_SOURCE: Final = {"reply": "#3f9142", "filler": "#b8a200", "woven": "#8662c7"}
+_SOURCE: Final = {"reply": "#3f9142", "filler": "#b8a200", "woven": "#8662c7", "backchannel": "#8a8f98"}
 _FLOOR: Final = {
     Floor.NOBODY: "#eef1f4",
     Floor.USER: _USER,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
-from microturn.protocols import TERMINAL, DelegationEvent, Floor, Samples
+from microturn.protocols import TERMINAL, DelegationEvent, Floor, Samples, UtteranceSource
 
 ENVELOPE_MS = 20
 """Length of sound behind one point of an outline."""
@@ -53,7 +52,7 @@ class SpokenUtterance:
     utterance_id: str
     start_ms: float
     text: str
-    source: Literal["reply", "filler", "woven"]
+    source: UtteranceSource
     task_id: str | None
     end_ms: float | None = None
     words_heard: int = 0

@@ -66,6 +66,12 @@ class Dialogue:
         self._seed = seed
         self._uses: Counter[str] = Counter()
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Dialogue:
+        """Copy what was used; the router and the replies are shared."""
+        twin = Dialogue(self._router, self._replies, self._seed)
+        twin._uses = Counter(self._uses)
+        return twin
+
     def takes_floor(self, text: str) -> bool:
         """Whether words said over the assistant's speech mean that it should stop: anything but a backchannel."""
         return self._router.route(text).intent != "backchannel"

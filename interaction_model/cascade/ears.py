@@ -18,6 +18,7 @@ from microturn.interaction_model.cascade.turn_end import (
     TurnEvidence,
     TurnSound,
     TurnSoundService,
+    TurnVerdict,
 )
 from microturn.interaction_model.cascade.utterance import PartialText, Utterance
 from microturn.interaction_model.cascade.vad import SileroVad, VadState
@@ -71,6 +72,8 @@ class EarState:
     start_sample: int = 0
     partial: PartialText | None = None
     sound: TurnSound | None = None
+    verdict: TurnVerdict | None = None
+    """What was judged at the step before, in the same silence."""
     turns: int = 0
     speech_ms: int = 0
 
@@ -192,7 +195,9 @@ class Ears:
         complete = evidence is not None and evidence.is_whole
         silence_ms = activity.silence_ms or 0.0
         quiet = not activity.speaking and not activity.may_be_starting and complete
-        if quiet and text and evidence is not None and silence_ms >= self._judge.judge(evidence).wait_ms:
+        verdict = self._judge.judge(evidence, state.verdict) if quiet and evidence is not None else None
+        state = replace(state, verdict=verdict)
+        if text and verdict is not None and silence_ms >= verdict.wait_ms:
             return self._next(session_id, state), Hearing(activity, None, is_new, turn, state.speech_ms, True)
         if quiet and not text and silence_ms >= NOISE_AFTER_MS:
             return self._next(session_id, state), Hearing(activity, None, False, None, state.speech_ms, True)
@@ -201,4 +206,6 @@ class Ears:
     def _next(self, session_id: str, state: EarState) -> EarState:
         """Close the turn and be ready for the next."""
         self.forget(session_id)
-        return replace(state, utterance=None, partial=None, sound=None, turns=state.turns + 1, speech_ms=0)
+        return replace(
+            state, utterance=None, partial=None, sound=None, verdict=None, turns=state.turns + 1, speech_ms=0
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from microturn.interaction_model.cascade.dialogue import Dialogue
@@ -33,6 +33,10 @@ GIVE_UP_MS = 900
 """Speech this long takes the floor whatever its words."""
 RESUME_AFTER_MS = 350
 """Silence after which the assistant goes on if nothing was understood of what made it pause."""
+ENCOURAGE_MS = 450
+"""Silence after which a user who may not have finished hears that they are being listened to, where nothing else is
+being said. The detector's silence begins about 100 ms late, so this is at most 0.8 s on the beat. Our choice."""
+BACKCHANNEL = "Uh-huh."
 COMPLETES_MS = 1500
 """A request that begins within this time after the end of another one completes it: the user was taken for finished
 at a thinking pause. Thinking pauses rarely last longer than a second; our choice."""
@@ -52,11 +56,13 @@ class CascadeSession:
     floor: FloorState = field(default_factory=FloorState)
     is_holding: bool = False
     """Whether the assistant has paused because the user may be taking the floor."""
-    is_immune: bool = False
-    """Whether what is being said may be said over the user's speech."""
+    over_speech: set[str] = field(default_factory=set)
+    """Results that may be said over the user's speech."""
     hold_until_ms: int = 0
     typed: int = 0
     last_said: str = ""
+    encouraged_turn: int = -1
+    """Number of the turn in which a backchannel was given."""
     last_request: Turn | None = None
     """The turn that was delegated last."""
 
@@ -65,22 +71,33 @@ class CascadeSession:
         """The id that it was opened with."""
         return self.config.session_id
 
+    @property
+    def may_go_on_over_speech(self) -> bool:
+        """Whether what is being said need not give way to the user's voice."""
+        current = self.mouth.current
+        return current is not None and (
+            current.source == "backchannel"
+            or (current.item_id is not None and current.item_id in self.over_speech)
+        )
+
     def snapshot(self) -> object:
         """Return a copy of the state; recognition under way is not part of it."""
-        return copy.deepcopy(
-            (self.mouth, self.floor, self.is_holding, self.is_immune, self.last_said)
-        ), self.ears
+        return copy.deepcopy({name: getattr(self, name) for name in _STATE})
 
     def rewind(self, snapshot: object) -> None:
         """Go back to a snapshot."""
-        assert isinstance(snapshot, tuple)
+        assert isinstance(snapshot, dict)
         self.forget(self.session_id)
-        (self.mouth, self.floor, self.is_holding, self.is_immune, self.last_said) = copy.deepcopy(snapshot[0])
-        self.ears = snapshot[1]
+        for name, value in copy.deepcopy(snapshot).items():
+            setattr(self, name, value)
 
     def close(self) -> None:
         """Drop the work under way for it."""
         self.forget(self.session_id)
+
+
+_STATE = tuple(each.name for each in fields(CascadeSession) if each.name not in {"config", "forget"})
+"""What a snapshot holds."""
 
 
 @dataclass(slots=True)
@@ -134,13 +151,14 @@ class CascadeModel:
         self._guard_floor(session, step, hearing)
         if hearing.ended is not None:
             self._take_turn(session, step, hearing.ended)
+        self._encourage(session, hearing)
         for line in given.text:
             self._take_typed(session, step, line)
         for woven in given.woven:
-            session.is_immune = session.is_immune or woven.interrupts
+            if woven.interrupts:
+                session.over_speech.add(woven.item_id)
             session.mouth.say(woven.text, "woven", item_id=woven.item_id, urgent=woven.interrupts)
         said = Slice() if session.is_holding else session.mouth.speak(OUTPUT_SAMPLES * step.count)
-        session.is_immune = session.is_immune and session.mouth.is_speaking
         for utterance in said.utterances:
             session.last_said = utterance.text
         session.floor = self._floor(session, hearing, given.end_ms)
@@ -167,7 +185,7 @@ class CascadeModel:
         was: a cough and an "mm-hmm" are no reason to stop.
         """
         speaks = session.mouth.is_speaking or session.floor.holder in {Floor.ASSISTANT, Floor.BOTH}
-        if not speaks or session.is_immune:
+        if not speaks or session.may_go_on_over_speech:
             session.is_holding = False
             return
         activity = hearing.activity
@@ -197,6 +215,21 @@ class CascadeModel:
         session.is_holding = False
         step.playout = "stop"
 
+    def _encourage(self, session: CascadeSession, hearing: Hearing) -> None:
+        """Give one backchannel in a turn that has fallen silent and does not sound finished."""
+        turn, activity = hearing.open_turn, hearing.activity
+        if (
+            turn is None
+            or not turn.text
+            or turn.number == session.encouraged_turn
+            or session.mouth.is_speaking
+        ):
+            return
+        if activity.speaking or activity.may_be_starting or (activity.silence_ms or 0.0) < ENCOURAGE_MS:
+            return
+        session.encouraged_turn = turn.number
+        session.mouth.say(BACKCHANNEL, "backchannel")
+
     def _take_turn(self, session: CascadeSession, step: _Step, turn: Turn) -> None:
         """Decide about a turn that has ended."""
         step.transcripts.append(_transcript(turn, final=True))
@@ -216,7 +249,7 @@ class CascadeModel:
         session.mouth.say(reaction.say, reaction.source)
 
     def _take_typed(self, session: CascadeSession, step: _Step, line: str) -> None:
-        if session.mouth.is_speaking and not session.is_immune:
+        if session.mouth.is_speaking and not session.may_go_on_over_speech:
             self._yield_floor(session, step)
         now_ms = step.given.end_ms
         self._take_turn(session, step, Turn(TYPED_TURN + session.typed, line, now_ms, now_ms))

@@ -10,7 +10,7 @@ import copy
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from microturn.protocols import (
     Samples,
     SpokenWord,
     Utterance,
+    UtteranceSource,
 )
 
 GAP_SAMPLES = OUTPUT_RATE_HZ * 150 // 1000
@@ -118,10 +119,16 @@ class Mouth:
         """Whether anything is left to say."""
         return bool(self._lines or self._urgent)
 
+    @property
+    def current(self) -> Utterance | None:
+        """What is being said, or else comes next."""
+        lines = self._whose_turn()
+        return lines[0].utterance if lines else None
+
     def say(
         self,
         text: str,
-        source: Literal["reply", "filler", "woven"],
+        source: UtteranceSource,
         *,
         item_id: str | None = None,
         urgent: bool = False,
