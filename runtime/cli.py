@@ -136,11 +136,13 @@ def talk(
         choose_model(os.environ)
     view = open_view(console, "microturn")
     conversation = Conversation(setting, [view])
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         anyio.run(_talk, conversation, redis, not no_worker, console, view)
     except KeyboardInterrupt:
         console.print("stopped")
+    finally:
+        signal.signal(signal.SIGTERM, before)
     _tell_end(conversation, console)
 
 

@@ -50,7 +50,8 @@ class Ramp:
     def take(self, samples: int) -> Samples:
         """Return the next samples."""
         first, self.given = self.given, self.given + samples
-        return (np.arange(first, self.given) % 8191).astype(np.float32) / 8192
+        ramp: Samples = (np.arange(first, self.given) % 8191 / 8192).astype(np.float32)
+        return ramp
 
 
 def seated(host: Host, name: str) -> tuple[Session, Listener]:
