@@ -13,7 +13,7 @@ from typing import Generic, ParamSpec, TypeAlias, TypeVar, overload
 from pydantic import ValidationError
 
 from microturn.protocols import Isolation, SideEffect, ToolSpec, UserError
-from microturn.tools.docstring import parse_docstring
+from microturn.tools.docstring import Docstring, parse_docstring
 from microturn.tools.phrases import Phrase
 from microturn.tools.signature import Arguments, read_signature
 
@@ -112,18 +112,11 @@ def tool(
         UserError: the function is not async, or lacks a docstring or a type; the text says how to mend it.
     """
 
+    understood = tuple(Phrase(each) if isinstance(each, str) else each for each in phrases)
+
     def decorate(target: Callable[P, Awaitable[R]]) -> Tool[P, R]:
         label = f"tool `{name or getattr(target, '__name__', repr(target))}`"
-        if not inspect.iscoroutinefunction(target):
-            raise UserError(
-                f"{label} is not an async function; write `async def`, and move blocking work to a thread with "
-                "`await anyio.to_thread.run_sync(...)` inside it"
-            )
-        doc = parse_docstring(target.__doc__ or "")
-        if not doc.description:
-            raise UserError(
-                f"{label} has no docstring; write one sentence that tells a model when to call it"
-            )
+        doc = _checked(target, label)
         arguments = read_signature(target, label, doc)
         try:
             spec = ToolSpec(
@@ -142,7 +135,23 @@ def tool(
         except ValidationError as error:
             problems = "; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())
             raise UserError(f"{label} has an option out of range: {problems}") from None
-        understood = tuple(Phrase(each) if isinstance(each, str) else each for each in phrases)
         return Tool(target, spec, arguments, understood)
 
     return decorate if function is None else decorate(function)
+
+
+def _checked(target: Callable[..., object], label: str) -> Docstring:
+    """Return what the docstring says.
+
+    Raises:
+        UserError: the function is not async or has no docstring.
+    """
+    if not inspect.iscoroutinefunction(target):
+        raise UserError(
+            f"{label} is not an async function; write `async def`, and move blocking work to a thread with "
+            "`await anyio.to_thread.run_sync(...)` inside it"
+        )
+    doc = parse_docstring(target.__doc__ or "")
+    if not doc.description:
+        raise UserError(f"{label} has no docstring; write one sentence that tells a model when to call it")
+    return doc

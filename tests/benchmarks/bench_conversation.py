@@ -55,13 +55,21 @@ PATIENCE_S = 25.0
 """Longest wait for an answer before the next clip is played all the same."""
 
 
+REMINDER_S = 5
+REMINDERS = 5
+
+
 @dataclass(slots=True)
 class Conductor:
-    """Plays the next clip when the assistant has been quiet for long enough; true when all are over."""
+    """Plays the next clip when the assistant has been quiet for long enough; true when all are over.
+
+    After the clips come some reminders, typed, so that their times do not hang on how speech is recognised.
+    """
 
     player: ClipPlayer
     session: Session
     clips: list[Clip]
+    reminders: int = REMINDERS
     quiet_s: float = 0.0
     waited_s: float = 0.0
 
@@ -76,6 +84,11 @@ class Conductor:
         if self.clips:
             self.player.play(self.clips.pop(0))
             return False
+        if self.reminders:
+            self.reminders -= 1
+            self.quiet_s = self.waited_s = 0.0
+            self.session.type(f"Remind me in {REMINDER_S} seconds to stretch.")
+            return False
         return True
 
 
@@ -84,10 +97,13 @@ class Answers:
     """Times from the end of the person's speech, in ms."""
 
     first_audio: list[float] = field(default_factory=list)
+    first_answer: list[float] = field(default_factory=list)
+    """The same without backchannels."""
     first_content: list[float] = field(default_factory=list)
     fixed_silence: list[float] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
     with_pause: int = 0
+    backchannels_in_pauses: int = 0
     cut_off: list[str] = field(default_factory=list)
 
 
@@ -105,14 +121,18 @@ def answers(played: Sequence[Played], events: Sequence[SessionEvent]) -> Answers
             if turn.begin_ms < s.at_ms < until and (s.task_id is None or s.task_id in mine)
         ]
         found.with_pause += bool(turn.clip.pauses)
-        if turn.clip.pauses and any(s.at_ms < turn.end_ms for s in said):
+        early = [s for s in said if s.at_ms < turn.end_ms]
+        if turn.clip.pauses and any(s.source != "backchannel" for s in early):
             found.cut_off.append(turn.clip.id)
+        found.backchannels_in_pauses += sum(s.source == "backchannel" for s in early)
         after = [s for s in said if s.at_ms >= turn.end_ms]
         if not after:
             found.unanswered.append(turn.clip.id)
             continue
         found.first_audio.append(after[0].at_ms - turn.end_ms)
-        found.first_content += [s.at_ms - turn.end_ms for s in after if s.source != "filler"][:1]
+        found.first_answer += [s.at_ms - turn.end_ms for s in after if s.source != "backchannel"][:1]
+        content = [s for s in after if s.source not in ("filler", "backchannel")]
+        found.first_content += [s.at_ms - turn.end_ms for s in content][:1]
         found.fixed_silence.append(math.ceil((turn.end_ms + FIXED_SILENCE_MS) / 200) * 200 - turn.end_ms)
     return found
 
@@ -135,6 +155,15 @@ def weave_delays(events: Sequence[SessionEvent]) -> list[float]:
             since = arrived if math.isinf(pause_since) else max(arrived, pause_since)
             delays.append(event.at_ms - since)
     return delays
+
+
+def reminder_errors(events: Sequence[SessionEvent]) -> list[float]:
+    """How late the words of each reminder began, in ms; negative is early."""
+    asked = [event.at_ms for event in events if isinstance(event, Delegated) and "to stretch" in event.intent]
+    said = [
+        event.at_ms for event in events if isinstance(event, SpeechBegan) and event.text == "Time to stretch."
+    ]
+    return [began - (at_ms + REMINDER_S * 1000) for at_ms, began in zip(asked, said, strict=True)]
 
 
 @dataclass(slots=True)
@@ -188,9 +217,11 @@ def figures(run: Run) -> dict[str, object]:
     count = sum(tick.count for tick in ticks)
     missed = sum(tick.count - 1 for tick in ticks)
     weaves = weave_delays(run.events)
+    reminders = reminder_errors(run.events)
     return {
         "turns": len(run.played),
         "first_audio_p50_p95_ms": percentiles(found.first_audio, 50, 95),
+        "first_answer_p50_p95_ms": percentiles(found.first_answer, 50, 95),
         "first_audio_fixed_silence_p50_p95_ms": percentiles(found.fixed_silence, 50, 95),
         "first_content_p50_p95_ms": percentiles(found.first_content, 50, 95),
         "answered_with_content": len(found.first_content),
@@ -198,12 +229,14 @@ def figures(run: Run) -> dict[str, object]:
         "turns_with_thinking_pause": found.with_pause,
         "cut_off": found.cut_off,
         "cut_off_percent": round(100 * len(found.cut_off) / max(1, found.with_pause), 1),
+        "backchannels_in_pauses": found.backchannels_in_pauses,
         "duration_s": round(count * PERIOD_S, 1),
         "ticks_missed_percent": round(100 * missed / max(1, count), 2),
         "tick_lateness_p99_ms": percentiles([tick.lateness_ms for tick in ticks], 99),
         "step_p50_p99_ms": percentiles([tick.step_ms for tick in ticks], 50, 99),
         "runtime_cost_p50_p99_ms": percentiles([tick.runtime_ms for tick in ticks], 50, 99),
         "result_to_word_p50_p95_max_ms": percentiles(weaves, 50, 95, 100),
+        "reminder_error_min_max_ms": percentiles(reminders, 0, 100),
         "memory_runtime_mb": round(run.memory_mb["runtime"]),
         "memory_agent_mb": round(run.memory_mb["agent"]),
     }
@@ -237,7 +270,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where to write the JSON as well")
     options = parser.parse_args()
     clips = list(load_turn_set().of("turn"))
-    np.random.default_rng(7).shuffle(clips)  # type: ignore[arg-type]  # because numpy shuffles any sequence
+    np.random.default_rng(7).shuffle(clips)
     model = load_cascade()
     try:
         results = {**machine(), **anyio.run(measure, model, clips[: options.turns])}
