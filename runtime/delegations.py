@@ -38,6 +38,10 @@ FAILED_TEXTS = {
 REFUSED_TEXT = "I have too much waiting already. Please ask me that again in a moment."
 
 
+_UNTOUCHED = frozenset({"submitted", "accepted"})
+"""States before a worker has shown anything of a task; the server itself accepts it, whether anyone works or not."""
+
+
 class DelegationPort(Protocol):
     """The runtime's side of the way to the background. Nothing here waits; all of it is called on the beat."""
 
@@ -181,7 +185,7 @@ class Delegations:
             if delegation.state == "refused":
                 texts.append(REFUSED_TEXT)
             elif (
-                delegation.state == "submitted"
+                delegation.state in _UNTOUCHED
                 and now_ms - delegation.submitted_ms >= TOLD_AFTER_MS
                 and self._port.state != "ok"
             ):

@@ -149,10 +149,16 @@ def test_several_tasks_that_wait_for_the_same_reason_are_told_in_one_sentence() 
     assert texts(delegations.notices(TOLD_AFTER_MS)) == [NO_WORKER_TEXT]
 
 
-def test_a_task_that_a_worker_has_taken_is_never_reported_as_waiting() -> None:
+def test_a_task_that_only_the_server_has_accepted_is_reported_as_waiting() -> None:
+    delegations = Delegations("s", ScriptedBackground(state="no_worker"))
+    delegations.note(event(submit(delegations).package.task_id, 0, "accepted"))
+    assert texts(delegations.notices(TOLD_AFTER_MS)) == [NO_WORKER_TEXT]
+
+
+def test_a_task_on_which_a_worker_has_begun_is_never_reported_as_waiting() -> None:
     background = ScriptedBackground(state="no_worker")
     delegations = Delegations("s", background)
     task_id = submit(delegations).package.task_id
-    delegations.note(event(task_id, 1, "accepted"))
+    delegations.note(event(task_id, 1, "tool_started"))
     assert delegations.notices(60_000) == []
     assert delegations.open_ids == (task_id,)
