@@ -1,6 +1,6 @@
 """An assistant with a tool of one's own: how many seats are left in a room?
 
-    python examples/seats.py examples/conversation/question.flac answer.wav
+With a recording of the question, in a shell: `python examples/seats.py question.wav answer.wav`.
 """
 
 import sys
