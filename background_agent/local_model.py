@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     be_polite(options.nice)
     try:
         key = secrets.token_urlsafe(24)
-        size = ServerSize(options.context_tokens, options.threads)
+        size = ServerSize(options.context_tokens, options.threads, options.prompt_threads)
         server = start(options.model, size, port=options.port, key=key, state_dir=options.state_dir)
     except LocalModelError as error:
         print(json.dumps({"error": str(error)}), flush=True)  # noqa: T201  # because this line is the interface
@@ -80,7 +80,14 @@ def _parser() -> argparse.ArgumentParser:
         type=_bounded(1, 64),
         default=1,
         metavar="N",
-        help="compute threads; with those of the live conversation never more than the cores (default: %(default)s)",
+        help="threads that write; with those of the live conversation never more than the cores (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--prompt-threads",
+        type=_bounded(1, 64),
+        default=2,
+        metavar="N",
+        help="threads that read prompts, at most the cores (default: %(default)s)",
     )
     parser.add_argument(
         "--nice",
@@ -129,6 +136,9 @@ class ServerSize:
 
     context_tokens: int = DEFAULT_CONTEXT_TOKENS
     threads: int = 1
+    """Threads that write tokens, one after another for seconds."""
+    prompt_threads: int = 2
+    """Threads that read a prompt, for a part of a second each time, and for half a minute at a first start."""
 
 
 def start(model: Path, size: ServerSize, *, port: int, key: str, state_dir: Path | None) -> ModelServer:
@@ -154,7 +164,8 @@ def start(model: Path, size: ServerSize, *, port: int, key: str, state_dir: Path
     params.n_parallel = 1  # One slot keeps the one fixed prefix; what comes meanwhile waits in the server.
     params.cache_ram_mib = 0  # Its default would keep up to 8 GiB of old prompts.
     params.n_gpu_layers = 0
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = size.threads
+    params.cpuparams.n_threads = size.threads
+    params.cpuparams_batch.n_threads = min(size.prompt_threads, os.cpu_count() or 1)
     params.hostnames, params.port, params.api_keys = ["127.0.0.1"], port, [key]
     params.cors_origins = "http://127.0.0.1"  # Its default would let any web page in.
     params.ui = params.endpoint_slots = False

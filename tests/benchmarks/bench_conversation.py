@@ -51,8 +51,8 @@ from microturn.runtime.worker_service import worker_process
 FIXED_SILENCE_MS = 800
 """The alternative's end of turn: a usual default where voice activity alone decides."""
 QUIET_S = 1.0
-PATIENCE_S = 25.0
-"""Longest wait for an answer before the next clip is played all the same."""
+PATIENCE_S = 15.0
+"""Longest wait for an answer; then what is still running is cancelled and the next clip is played."""
 
 
 REMINDER_S = 5
@@ -81,6 +81,7 @@ class Conductor:
         self.quiet_s = self.quiet_s + PERIOD_S * tick.count if self.session.is_idle else 0.0
         if self.quiet_s < QUIET_S and self.waited_s < PATIENCE_S:
             return False
+        self.session.delegations.cancel(None, "the next turn begins")
         if self.clips:
             self.player.play(self.clips.pop(0))
             return False
@@ -138,22 +139,27 @@ def answers(played: Sequence[Played], events: Sequence[SessionEvent]) -> Answers
 
 
 def weave_delays(events: Sequence[SessionEvent]) -> list[float]:
-    """From the later of a result's arrival and the natural pause that follows to its first word, in ms."""
+    """From the first natural pause after a result's arrival to its first word, in ms.
+
+    A pause is known at the end of a micro-turn, so a result that is said with the next one has a delay of one
+    micro-turn and the time of the step.
+    """
     delays: list[float] = []
-    waiting: dict[str, float] = {}
-    pause_since = 0.0
+    waiting: dict[str, float | None] = {}
+    is_pause = False
     for event in events:
         if isinstance(event, TickDone):
             is_pause = event.floor.holder is Floor.NOBODY and event.floor.user_finished
-            pause_since = min(pause_since, (event.index + 1) * 200.0) if is_pause else math.inf
+            if is_pause:
+                now_ms = (event.index + 1) * 200.0
+                waiting = {task: now_ms if since is None else since for task, since in waiting.items()}
         elif isinstance(event, DelegationMoved):
             speech = event.event.speech
             if speech is not None and speech.mode == "pause":
-                waiting.setdefault(event.event.task_id, event.at_ms)
+                waiting.setdefault(event.event.task_id, event.at_ms if is_pause else None)
         elif isinstance(event, SpeechBegan) and event.task_id in waiting:
-            arrived = waiting.pop(event.task_id)
-            since = arrived if math.isinf(pause_since) else max(arrived, pause_since)
-            delays.append(event.at_ms - since)
+            since = waiting.pop(event.task_id)
+            delays.append(event.at_ms - since if since is not None else 0.0)
     return delays
 
 
@@ -187,8 +193,9 @@ async def converse(model: InteractionModel, hub: Hub, clips: Sequence[Clip], wor
         bar = progress.add_task("turns", total=len(clips))
 
         def until(tick: Tick) -> bool:
+            is_over = conductor(tick)
             progress.update(bar, completed=len(player.played))
-            return conductor(tick)
+            return is_over
 
         await host.run(until=until)
     return Run(player.played, events, memory_mb(worker))
