@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -92,12 +94,14 @@ class Assistant:
 
         Args:
             tools: functions made into tools by `@tool`.
-            redis_url: a Redis 7 or Valkey 7.2 server for the delegations; None starts a built-in one.
+            redis_url: a Redis 7 or Valkey 7.2 server for the delegations; None starts a built-in one. Tasks of an
+                assistant with tools of its own are only taken by workers that have the same tools.
             load_model: makes the interaction model.
             open_engine: opens what reasons in the background.
         """
         self.tools = ToolRegistry.from_entry_points()
-        for tool in tools:
+        self._own = tuple(tools)
+        for tool in self._own:
             self.tools.add(tool)
         self._redis_url = redis_url
         self._load_model = load_model
@@ -155,10 +159,18 @@ class Assistant:
         """
         async with AsyncExitStack() as stack:
             settings = await stack.enter_async_context(bus_settings(self._redis_url))
+            if self._own:
+                settings = replace(settings, tenant=_tenant_of(self._own))
             hub = await stack.enter_async_context(open_hub(settings))
             await stack.enter_async_context(worker_thread(settings, self._open_engine, self.tools))
             await hub.until_worker()
             yield hub
+
+
+def _tenant_of(own: Sequence[AnyTool]) -> str:
+    """The part of a server for workers with these tools of one's own; others would not know them."""
+    specs = sorted(tool.spec.model_dump_json() for tool in own)
+    return f"tools-{hashlib.sha256(chr(10).join(specs).encode()).hexdigest()[:16]}"
 
 
 def _path(path: str | Path | None) -> Path | None:

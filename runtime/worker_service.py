@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
 import signal
 import sys
@@ -34,6 +35,7 @@ from microturn.background_agent import (
     engine_from_environment,
 )
 from microturn.protocols import UnavailableError
+from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.bus.worker_port import open_worker_port
 from microturn.tools import ToolRegistry
@@ -43,6 +45,11 @@ OpensEngine: TypeAlias = Callable[[ToolRegistry], AbstractAsyncContextManager[Ag
 READY_LIMIT_S = 240.0
 """Longest wait for a worker: a model that is read from a cold disk on a busy machine."""
 LOG_TAIL_LINES = 12
+RESTARTS = 5
+RESTART_PAUSE_S = 1.0
+"""Wait before the second restart; longer before each further one."""
+
+_log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -96,31 +103,43 @@ async def _cancel_at(stop: anyio.Event, work: anyio.CancelScope) -> None:
 async def worker_process(settings: BusSettings) -> AsyncIterator[int]:
     """Run `microturn worker` in a child process until the end of the block; yield its process id once it is ready.
 
-    The child takes its model from this process's environment and dies with it in any case. What it logs is kept in
-    the state folder.
+    The child takes its model from this process's environment and dies with it in any case. One that dies on its own
+    is replaced, up to `RESTARTS` times; its tasks go on in the next. What it logs is kept in the state folder.
 
     Raises:
         UnavailableError: it ended, or was not ready in time; the text has the last lines of its log.
     """
     log = Path(platformdirs.user_state_dir("microturn")) / "worker.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "microturn.runtime.cli", "worker", "--parent", str(os.getpid())]
-    environment = {**os.environ, "MICROTURN_REDIS_URL": settings.url}
-    with log.open("wb") as errors:
-        process = await anyio.open_process(
-            command,
-            stdin=None,
-            stdout=PIPE,
-            stderr=errors,
-            env=environment,
-            start_new_session=True,
-        )
+    log.write_bytes(b"")
+    running = [await _start(settings, log)]
     try:
-        await _await_ready(process, log)
-        yield process.pid
+        await _await_ready(running[0], log)
+        async with own_tasks() as tasks:
+            tasks.start_soon(_replace_dead, running, settings, log, name="worker keeper")
+            yield running[0].pid
     finally:
         with anyio.CancelScope(shield=True):
-            await _end(process)
+            await _end(running[0])
+
+
+async def _start(settings: BusSettings, log: Path) -> Process:
+    command = [sys.executable, "-m", "microturn.runtime.cli", "worker", "--parent", str(os.getpid())]
+    environment = {**os.environ, "MICROTURN_REDIS_URL": settings.url}
+    with log.open("ab") as errors:
+        return await anyio.open_process(
+            command, stdin=None, stdout=PIPE, stderr=errors, env=environment, start_new_session=True
+        )
+
+
+async def _replace_dead(running: list[Process], settings: BusSettings, log: Path) -> None:
+    """Put another worker into the place of one that has ended."""
+    for restart in range(RESTARTS):
+        status = await running[0].wait()
+        await running[0].aclose()
+        await anyio.sleep(restart * RESTART_PAUSE_S)
+        _log.warning("The background worker ended with status %d and is started again; see %s.", status, log)
+        running[0] = await _start(settings, log)
 
 
 async def _await_ready(process: Process, log: Path) -> None:

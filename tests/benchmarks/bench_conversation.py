@@ -20,6 +20,7 @@ import json
 import math
 import os
 import platform
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -28,6 +29,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import bench_barge_in
+import bench_handover
 import numpy as np
 import psutil
 from clip_player import ClipPlayer, Played
@@ -41,6 +43,7 @@ from microturn.interaction_model.cascade import load_cascade
 from microturn.protocols import Floor
 from microturn.runtime.assistant import bus_settings
 from microturn.runtime.beat import PERIOD_S, Tick
+from microturn.runtime.bus import EmbeddedServer
 from microturn.runtime.clock import WallClock
 from microturn.runtime.events import Delegated, DelegationMoved, SessionEvent, SpeechBegan, TickDone
 from microturn.runtime.host import Host
@@ -260,6 +263,18 @@ def machine() -> dict[str, str]:
     }
 
 
+def hand_over() -> dict[str, object]:
+    """The hand-over to a worker process, on a server of its own, beside the bare stream."""
+    with tempfile.TemporaryDirectory() as folder, EmbeddedServer(Path(folder)) as server:
+        found = anyio.run(bench_handover.measure, server.url, 1000, 3)
+    in_ms = {name: [value * 1000 for value in values] for name, values in found.items()}
+    return {
+        "hand_over_p50_p99_ms": percentiles(in_ms["handover"], 50, 99),
+        "bare_stream_p50_p99_ms": percentiles(in_ms["raw"], 50, 99),
+        "takeover_after_kill_max_ms": percentiles(in_ms["takeover"], 100),
+    }
+
+
 async def measure(model: InteractionModel, clips: Sequence[Clip]) -> dict[str, object]:
     """Run everything."""
     async with bus_settings(None) as settings, worker_process(settings) as worker, open_hub(settings) as hub:
@@ -283,6 +298,7 @@ def main() -> None:
         results = {**machine(), **anyio.run(measure, model, clips[: options.turns])}
         if not options.only_turns:
             results |= anyio.run(bench_barge_in.measure, model)
+            results |= hand_over()
     finally:
         model.close()
     table = Table("figure", "value")
