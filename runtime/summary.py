@@ -106,8 +106,7 @@ class _Speech:
 class _Piece:
     """One piece of a result on its way to be said."""
 
-    ready_ms: float
-    sayable_ms: float | None = None
+    sayable_ms: float | None
     """The first natural pause at or after its arrival."""
 
 
@@ -149,9 +148,11 @@ class _Results:
         key = (receipt.task_id, receipt.seq)
         if receipt.state == "queued" and key in self._timed:
             ready_ms = float(receipt.session_ms)
-            self._waiting[key] = _Piece(ready_ms, ready_ms if self.is_pause else None)
+            self._waiting[key] = _Piece(ready_ms if self.is_pause else None)
         elif key in self._waiting:
             piece = self._waiting.pop(key)
+            if piece.sayable_ms is None:  # the pause was found in the same step as the words
+                piece.sayable_ms = float(receipt.session_ms)
             if receipt.state == "woven":
                 self._woven.setdefault(receipt.task_id, piece)
 
@@ -166,7 +167,7 @@ class _Results:
         """Measure how long after the first natural pause a result began to be heard."""
         piece = self._woven.pop(task_id, None) if task_id is not None else None
         if piece is not None:
-            self.to_speech.add(at_ms - (piece.ready_ms if piece.sayable_ms is None else piece.sayable_ms))
+            self.to_speech.add(at_ms - (piece.sayable_ms or 0.0))
 
 
 @dataclass(slots=True)
