@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from microturn.interaction_model import InteractionModel
 from microturn.interaction_model.cascade import load_cascade
+from microturn.protocols import UserError
 from microturn.runtime.bus.embedded_server import EmbeddedServer
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.conversation import Conversation, Setting
@@ -64,14 +65,25 @@ async def bus_settings(redis_url: str | None) -> AsyncIterator[BusSettings]:
     """Settings for the server at `redis_url`, or for a built-in one that runs until the end of the block.
 
     Raises:
-        UserError: it is no address of a Redis server.
+        UserError: it is no address of a Redis server, or the state folder cannot be written.
         EmbeddedServerError: the built-in server could not be had.
     """
     if redis_url is not None:
         yield settings_of(redis_url)
         return
-    async with EmbeddedServer() as server:
+    server = EmbeddedServer()
+    try:
+        await anyio.to_thread.run_sync(server.start)
+    except OSError as error:
+        raise UserError(
+            f"cannot keep the built-in server's data in {str(server.data_dir)!r}: {error.strerror}; make that folder "
+            "writable, or set XDG_STATE_HOME to another place"
+        ) from None
+    try:
         yield BusSettings(server.url)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(server.stop)
 
 
 class Assistant:

@@ -34,7 +34,7 @@ from microturn.background_agent import (
     choose_model,
     engine_from_environment,
 )
-from microturn.protocols import UnavailableError
+from microturn.protocols import UnavailableError, UserError
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.bus.worker_port import open_worker_port
@@ -107,11 +107,10 @@ async def worker_process(settings: BusSettings) -> AsyncIterator[int]:
     is replaced, up to `RESTARTS` times; its tasks go on in the next. What it logs is kept in the state folder.
 
     Raises:
+        UserError: the state folder cannot be written.
         UnavailableError: it ended, or was not ready in time; the text has the last lines of its log.
     """
-    log = Path(platformdirs.user_state_dir("microturn")) / "worker.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_bytes(b"")
+    log = _new_log()
     running = [await _start(settings, log)]
     try:
         await _await_ready(running[0], log)
@@ -121,6 +120,19 @@ async def worker_process(settings: BusSettings) -> AsyncIterator[int]:
     finally:
         with anyio.CancelScope(shield=True):
             await _end(running[0])
+
+
+def _new_log() -> Path:
+    log = Path(platformdirs.user_state_dir("microturn")) / "worker.log"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(b"")
+    except OSError as error:
+        raise UserError(
+            f"cannot write the worker's log to {str(log)!r}: {error.strerror}; make it writable, or set XDG_STATE_HOME "
+            "to another place"
+        ) from None
+    return log
 
 
 async def _start(settings: BusSettings, log: Path) -> Process:

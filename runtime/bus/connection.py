@@ -26,6 +26,7 @@ from redis.exceptions import (
     AuthorizationError,
     ClusterDownError,
     ConnectionError,
+    InvalidResponse,
     MasterDownError,
     ReadOnlyError,
     RedisError,
@@ -111,7 +112,7 @@ async def check_server(client: Redis, url: str) -> None:
     Raises:
         BusUnreachableError: nothing answers at the address.
         BusReplyError: it answers, but not to us.
-        UnfitServerError: it is too old, or evicts keys when its memory is full.
+        UnfitServerError: it is no Redis server, too old, or evicts keys when its memory is full.
     """
     where = address_of(url)
     try:
@@ -124,6 +125,11 @@ async def check_server(client: Redis, url: str) -> None:
         raise BusUnreachableError(
             f"no Redis server answers at {where} ({type(error).__name__}); start one there, correct the URL, or leave "
             "the URL out to use the built-in server"
+        ) from None
+    except InvalidResponse:
+        raise UnfitServerError(
+            f"cannot use the server at {where}: it does not speak the Redis protocol; correct the URL, or leave it out "
+            "to use the built-in server"
         ) from None
     except ResponseError as error:
         raise BusReplyError(f"the Redis server at {where} refused INFO ({type(error).__name__})") from None

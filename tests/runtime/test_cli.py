@@ -6,7 +6,8 @@ import struct
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +86,23 @@ def write(path: Path, audio: Samples, rate_hz: int = 16_000) -> Path:
 def noise(seconds: float, channels: int = 1, rate_hz: int = 16_000, level: float = 0.1) -> Samples:
     shape = (int(seconds * rate_hz), channels)
     return np.random.default_rng(0).uniform(-level, level, shape).astype(np.float32)
+
+
+@contextmanager
+def served(answer: Callable[[anyio.abc.SocketStream], Awaitable[None]], path: Path) -> Iterator[str]:
+    """A server on a thread of its own that answers each connection so; yields its address."""
+
+    async def serve(ready: anyio.Event) -> None:
+        async with await anyio.create_unix_listener(path) as listener:
+            ready.set()
+            await listener.serve(answer)
+
+    with anyio.from_thread.start_blocking_portal() as portal:
+        ready = portal.call(anyio.Event)
+        serving = portal.start_task_soon(serve, ready)
+        portal.call(ready.wait)
+        yield f"unix://{path}"
+        serving.cancel()
 
 
 def assert_clear(done: Done, *words: str) -> None:
@@ -234,6 +252,29 @@ def test_a_server_that_does_not_answer(
     assert "hunter2" not in done.err
 
 
+def test_a_server_of_another_kind(run: Run, tmp_path: Path) -> None:
+    async def answer(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            try:
+                async for _ in stream:
+                    await stream.send(b"<html>400 Bad Request</html>\r\n")
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                pass
+
+    with served(answer, tmp_path / "web.sock") as url:
+        done = run("talk", "--input", QUESTION, "--no-worker", "--redis", url)
+    assert_clear(done, "does not speak the Redis protocol", "correct the URL")
+
+
+def test_a_state_folder_that_cannot_be_written(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    done = run("talk", "--input", QUESTION, "--no-worker")
+    assert_clear(done, "cannot keep the built-in server's data", "set XDG_STATE_HOME")
+
+
 def test_an_address_that_is_none(run: Run) -> None:
     done = run("talk", "--input", QUESTION, "--no-worker", "--redis", "localhost:6379")
     assert_clear(done, "'localhost:6379'", "expected redis://HOST:PORT")
@@ -267,19 +308,8 @@ async def _answer_as_an_old_server(stream: anyio.abc.SocketStream) -> None:
 
 
 def test_a_server_that_is_too_old(run: Run, tmp_path: Path) -> None:
-    path = tmp_path / "old.sock"
-
-    async def serve(ready: Callable[[], None]) -> None:
-        async with await anyio.create_unix_listener(path) as listener:
-            ready()
-            await listener.serve(_answer_as_an_old_server)
-
-    with anyio.from_thread.start_blocking_portal() as portal:
-        ready = portal.call(anyio.Event)
-        serving = portal.start_task_soon(serve, ready.set)
-        portal.call(ready.wait)
-        done = run("talk", "--input", QUESTION, "--no-worker", "--redis", f"unix://{path}")
-        serving.cancel()
+    with served(_answer_as_an_old_server, tmp_path / "old.sock") as url:
+        done = run("talk", "--input", QUESTION, "--no-worker", "--redis", url)
     assert_clear(done, "it is Redis 6.2.14", "expected 7.0 or later")
 
 
