@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socketserver
 import struct
 import subprocess
 import sys
+import threading
 import tracemalloc
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,20 +91,24 @@ def noise(seconds: float, channels: int = 1, rate_hz: int = 16_000, level: float
 
 
 @contextmanager
-def served(answer: Callable[[anyio.abc.SocketStream], Awaitable[None]], path: Path) -> Iterator[str]:
-    """A server on a thread of its own that answers each connection so; yields its address."""
+def served(answer: Callable[[bytes], bytes]) -> Iterator[str]:
+    """A server on a thread of its own that answers what it gets so; yields its address."""
 
-    async def serve(ready: anyio.Event) -> None:
-        async with await anyio.create_unix_listener(path) as listener:
-            ready.set()
-            await listener.serve(answer)
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                while request := self.request.recv(4096):
+                    self.request.sendall(answer(request))
 
-    with anyio.from_thread.start_blocking_portal() as portal:
-        ready = portal.call(anyio.Event)
-        serving = portal.start_task_soon(serve, ready)
-        portal.call(ready.wait)
-        yield f"unix://{path}"
-        serving.cancel()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield f"redis://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def assert_clear(done: Done, *words: str) -> None:
@@ -252,16 +258,8 @@ def test_a_server_that_does_not_answer(
     assert "hunter2" not in done.err
 
 
-def test_a_server_of_another_kind(run: Run, tmp_path: Path) -> None:
-    async def answer(stream: anyio.abc.SocketStream) -> None:
-        async with stream:
-            try:
-                async for _ in stream:
-                    await stream.send(b"<html>400 Bad Request</html>\r\n")
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                pass
-
-    with served(answer, tmp_path / "web.sock") as url:
+def test_a_server_of_another_kind(run: Run) -> None:
+    with served(lambda _: b"<html>400 Bad Request</html>\r\n") as url:
         done = run("talk", "--input", QUESTION, "--no-worker", "--redis", url)
     assert_clear(done, "does not speak the Redis protocol", "correct the URL")
 
@@ -292,23 +290,18 @@ async def _configure(url: str, name: str, value: str) -> None:
         await command(clients.commands, "CONFIG", "SET", name, value)
 
 
-async def _answer_as_an_old_server(stream: anyio.abc.SocketStream) -> None:
+def _answer_of_an_old_server(request: bytes) -> bytes:
     """Speak the protocol as far as a look at the version goes."""
     info = b"# Server\r\nredis_version:6.2.14\r\nmaxmemory_policy:noeviction\r\n"
-    async with stream:
-        try:
-            async for request in stream:
-                for line in request.split(b"\r\n"):
-                    if line.upper() in (b"CLIENT", b"SELECT", b"PING"):
-                        await stream.send(b"+OK\r\n")
-                    elif line.upper() == b"INFO":
-                        await stream.send(b"$%d\r\n%s\r\n" % (len(info), info))
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass
+    commands = request.upper().split(b"\r\n")
+    replies = [b"+OK\r\n" for each in commands if each in (b"CLIENT", b"SELECT", b"PING")]
+    if b"INFO" in commands:
+        replies.append(b"$%d\r\n%s\r\n" % (len(info), info))
+    return b"".join(replies)
 
 
-def test_a_server_that_is_too_old(run: Run, tmp_path: Path) -> None:
-    with served(_answer_as_an_old_server, tmp_path / "old.sock") as url:
+def test_a_server_that_is_too_old(run: Run) -> None:
+    with served(_answer_of_an_old_server) as url:
         done = run("talk", "--input", QUESTION, "--no-worker", "--redis", url)
     assert_clear(done, "it is Redis 6.2.14", "expected 7.0 or later")
 
