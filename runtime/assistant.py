@@ -173,8 +173,8 @@ class Assistant:
             settings = await stack.enter_async_context(bus_settings(self._redis_url))
             if self._own:
                 settings = replace(settings, tenant=_tenant_of(self._own))
-            hub = await stack.enter_async_context(open_hub(settings))
             await stack.enter_async_context(worker_thread(settings, self._open_engine, self.tools))
+            hub = await stack.enter_async_context(open_hub(settings))
             await hub.until_worker()
             yield hub
 
