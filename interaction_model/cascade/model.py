@@ -16,6 +16,7 @@ from microturn.interaction_model.cascade.ears import Ears, EarState, Hearing, Tu
 from microturn.interaction_model.cascade.mouth import Mouth, Slice, Speaks
 from microturn.interaction_model.interface import ModelSession, SessionConfig
 from microturn.protocols import (
+    INPUT_RATE_HZ,
     INPUT_SAMPLES,
     OUTPUT_SAMPLES,
     Action,
@@ -36,6 +37,8 @@ RESUME_AFTER_MS = 350
 ENCOURAGE_MS = 450
 """Silence after which a user who may not have finished hears that they are being listened to, where nothing else is
 being said. The detector's silence begins about 100 ms late, so this is at most 0.8 s on the beat. Our choice."""
+ENCOURAGE_EVERY_SAMPLES = INPUT_RATE_HZ * 6 // 5
+"""Least time between the silences of two backchannels: 1.2 s, so that they do not become a tic. Our choice."""
 BACKCHANNEL = "Uh-huh."
 COMPLETES_MS = 1500
 """A request that begins within this time after the end of another one completes it: the user was taken for finished
@@ -61,8 +64,8 @@ class CascadeSession:
     hold_until_ms: int = 0
     typed: int = 0
     last_said: str = ""
-    encouraged_turn: int = -1
-    """Number of the turn in which a backchannel was given."""
+    encouraged_at: int | None = None
+    """End of the speech after which a backchannel was given last, in samples."""
     last_request: Turn | None = None
     """The turn that was delegated last."""
 
@@ -216,18 +219,16 @@ class CascadeModel:
         step.playout = "stop"
 
     def _encourage(self, session: CascadeSession, hearing: Hearing) -> None:
-        """Give one backchannel in a turn that has fallen silent and does not sound finished."""
+        """Give a backchannel to a turn that has fallen silent and does not sound finished, one in each silence."""
         turn, activity = hearing.open_turn, hearing.activity
-        if (
-            turn is None
-            or not turn.text
-            or turn.number == session.encouraged_turn
-            or session.mouth.is_speaking
-        ):
+        if turn is None or not turn.text or activity.last_speech_end is None or session.mouth.is_speaking:
+            return
+        last = session.encouraged_at
+        if last is not None and activity.last_speech_end - last < ENCOURAGE_EVERY_SAMPLES:
             return
         if activity.speaking or activity.may_be_starting or (activity.silence_ms or 0.0) < ENCOURAGE_MS:
             return
-        session.encouraged_turn = turn.number
+        session.encouraged_at = activity.last_speech_end
         session.mouth.say(BACKCHANNEL, "backchannel")
 
     def _take_turn(self, session: CascadeSession, step: _Step, turn: Turn) -> None:

@@ -58,6 +58,9 @@ PATIENCE_S = 15.0
 """Longest wait for an answer; then what is still running is cancelled and the next clip is played."""
 
 
+UNCERTAIN_ENDS = frozenset({"bm_fable"})
+"""Voices that breathe out for half a second after the last word, 25 dB under it: nobody can say to 100 ms where their
+speech ends, so their turns are left out."""
 REMINDER_S = 5
 REMINDERS = 5
 
@@ -287,11 +290,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--turns", type=int, default=46, help="how many turns (46 are all)")
+    parser.add_argument("--turns", type=int, default=41, help="how many turns (41 are all)")
     parser.add_argument("--only-turns", action="store_true", help="leave out barge-ins and the hand-over")
     parser.add_argument("--out", type=Path, help="where to write the JSON as well")
     options = parser.parse_args()
-    clips = list(load_turn_set().of("turn"))
+    clips = [clip for clip in load_turn_set().of("turn") if clip.voice not in UNCERTAIN_ENDS]
     np.random.default_rng(7).shuffle(clips)
     model = load_cascade()
     try:
