@@ -21,6 +21,7 @@ from microturn.background_agent import LARGE_MODEL, choose_model, die_with_paren
 from microturn.interaction_model import InteractionModel
 from microturn.protocols import MicroturnError
 from microturn.runtime.assistant import bus_settings, load_speech, require_speech_weights
+from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.conversation import Conversation, Setting
 from microturn.runtime.doctor import NEEDED_WEIGHTS, examine, report
@@ -136,19 +137,35 @@ def talk(
         choose_model(os.environ)
     view = open_view(console, "microturn")
     conversation = Conversation(setting, [view])
-    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        anyio.run(_talk, conversation, redis, not no_worker, console, view)
+        is_over = anyio.run(_talk_until_stopped, conversation, redis, not no_worker, console, view)
     except KeyboardInterrupt:
+        is_over = False
+    if not is_over:
         console.print("stopped")
-    finally:
-        signal.signal(signal.SIGTERM, before)
     _tell_end(conversation, console)
 
 
-def _interrupt(number: int, frame: object) -> None:
-    """Let another signal end the conversation as Ctrl-C does."""
-    signal.raise_signal(signal.SIGINT)
+async def _talk_until_stopped(
+    conversation: Conversation,
+    redis_url: str | None,
+    has_worker: bool,
+    console: Console,
+    view: LiveView | PlainView,
+) -> bool:
+    """Talk until it is over (true) or SIGTERM ends it as Ctrl-C does, also where that is ignored (false)."""
+    is_over = False
+    async with own_tasks() as tasks:
+        tasks.start_soon(_cancel_on_sigterm, tasks.cancel_scope, name="signals")
+        await _talk(conversation, redis_url, has_worker, console, view)
+        is_over = True
+    return is_over
+
+
+async def _cancel_on_sigterm(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM) as received:
+        async for _ in received:
+            scope.cancel()
 
 
 def _tell_end(conversation: Conversation, console: Console) -> None:

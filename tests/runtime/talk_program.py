@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from unittest.mock import patch
 
 from microturn.protocols import Delegate
@@ -28,5 +29,7 @@ def scripted() -> ScriptedModel:
 
 
 if __name__ == "__main__":
+    # A test run that was itself started in the background hands down a Ctrl-C that is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with patch.object(cli, "load_speech", scripted), patch.object(cli, "require_speech_weights"):
         cli.main()

@@ -97,6 +97,7 @@ def test_ctrl_c_leaves_a_valid_recording(tmp_path: Path) -> None:
     program = f"""
 import os, signal, time
 import numpy as np
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
 from microturn.runtime.recorder import StereoRecorder
 with StereoRecorder({str(path)!r}) as recorder:
     for _ in range(5):
