@@ -112,7 +112,7 @@ class Session:
         self._take_events(now_ms)
         heard = tuple(self._unheard)
         self._unheard.clear()
-        woven = self.weaver.weave(Moment(now_ms, self.floor, self.playout.backlog_samples > 0))
+        woven = self.weaver.weave(Moment(now_ms, self.floor))
         self._pass_on_receipts()
         typed = tuple(self._typed)
         self._typed.clear()

@@ -45,8 +45,6 @@ class Moment:
 
     now_ms: float
     floor: FloorState
-    backlog: bool
-    """Whether speech of the assistant is still on its way to the listener."""
 
     @property
     def quiet_ms(self) -> float:
@@ -57,12 +55,11 @@ class Moment:
     def is_natural_pause(self) -> bool:
         """Whether a result may begin here without cutting into anything.
 
-        Nobody speaks, what the user said last sounds finished, and the model owes no answer of its own.
+        Nobody speaks, what the user said last sounds finished, and the model owes no answer of its own. The last
+        part of a micro-turn of the assistant's own words may still be on its way: what is said now comes after it.
         """
         floor = self.floor
-        return (
-            floor.holder is Floor.NOBODY and floor.user_finished and not floor.reply_due and not self.backlog
-        )
+        return floor.holder is Floor.NOBODY and floor.user_finished and not floor.reply_due
 
 
 class WeavePolicy(Protocol):
