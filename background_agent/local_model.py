@@ -163,6 +163,9 @@ def start(model: Path, size: ServerSize, *, port: int, key: str, state_dir: Path
     params.n_ctx = size.context_tokens
     params.n_parallel = 1  # One slot keeps the one fixed prefix; what comes meanwhile waits in the server.
     params.cache_ram_mib = 0  # Its default would keep up to 8 GiB of old prompts.
+    params.n_ubatch = (
+        128  # Prompts are short; its default reserves four times the room for the vocabulary's scores.
+    )
     params.n_gpu_layers = 0
     params.cpuparams.n_threads = size.threads
     params.cpuparams_batch.n_threads = min(size.prompt_threads, os.cpu_count() or 1)

@@ -264,3 +264,11 @@ async def test_what_still_arrives_of_a_cancelled_task_is_not_said() -> None:
     stage.session.prepare(Tick(22, 1, 0.0))
     assert stage.session.weaver.waiting == ()
     assert stage.background.acknowledged == [(task, 1)]
+
+
+async def test_a_result_that_waited_follows_the_assistants_words_within_a_micro_turn() -> None:
+    stage = staged([QUESTION], result(100, "It is a cat."))
+    await stage.run(6000)
+    filler = stage.seen(SpeechBegan)[0]
+    words_end = filler.at_ms + WORD_MS * len(filler.text.split())
+    assert woven(stage)[0].at_ms - words_end <= 200 + 150
