@@ -208,7 +208,7 @@ def _finished(audio: Samples, words: list[WordTiming], pauses_s: dict[int, float
     span = speech_span(sound.astype(np.float32))
     start, end = (ms * SAMPLE_RATE_HZ // 1000 for ms in (span.start_ms, span.end_ms))
     sound = sound[start:end]
-    sound *= 10 ** (_LEVEL_DBFS / 20) / levels(sound, _WINDOW).max()
+    sound *= 10 ** (_LEVEL_DBFS / 20) / levels(sound.astype(np.float32), _WINDOW).max()
     timed = tuple(
         WordTiming(
             word.text,
