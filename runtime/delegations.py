@@ -14,6 +14,7 @@ from typing import Literal, Protocol, TypeAlias
 from uuid import uuid4
 
 from microturn.protocols import (
+    TERMINAL,
     ContextPackage,
     Delegate,
     DelegationEvent,
@@ -84,7 +85,7 @@ class Delegation:
     @property
     def is_open(self) -> bool:
         """Whether more may come of it."""
-        return self.state not in {"final", "failed", "cancelled", "expired", "dead", "refused"}
+        return self.state not in TERMINAL and self.state != "refused"
 
 
 class Delegations:

@@ -41,10 +41,6 @@ class TraceContext:
     span_id: str
     """16 hexadecimal digits."""
 
-    def child(self) -> TraceContext:
-        """A new span in the same trace."""
-        return TraceContext(self.trace_id, secrets.token_hex(8))
-
     def headers(self) -> dict[str, str]:
         """What travels with a message. The sampled flag is set: delegations are always traced."""
         return {"traceparent": f"00-{self.trace_id}-{self.span_id}-01"}

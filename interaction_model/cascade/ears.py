@@ -17,6 +17,7 @@ from microturn.interaction_model.cascade.turn_end import (
     TurnEndJudge,
     TurnEvidence,
     TurnSound,
+    TurnSoundJob,
     TurnSoundService,
     TurnVerdict,
 )
@@ -170,7 +171,7 @@ class Ears:
             self._service.submit(session_id, state.utterance.job())
         if not activity.speaking or not self._sounds.is_busy(session_id):
             sound = np.concatenate(state.utterance.chunks)
-            self._sounds.submit(session_id, state.utterance.turn, state.heard, sound)
+            self._sounds.submit(session_id, TurnSoundJob(state.utterance.turn, state.heard, sound))
 
     def _evidence(self, state: EarState, speech_end: int) -> TurnEvidence | None:
         """What is known about the present silence; None before anything is."""

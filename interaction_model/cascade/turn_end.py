@@ -146,46 +146,22 @@ class TurnSound:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class TurnSoundJob:
+    """A turn's sound as far as it has been heard."""
+
     turn: int
     end_sample: int
+    """Position at which it ends."""
     audio: Samples
+    """16 kHz, at least the turn's last 8 s."""
 
 
-class TurnSoundService:
+class TurnSoundService(LatestWorker[TurnSoundJob, TurnSound]):
     """Owns the thread in which the turn detector runs; the newest sound of each session, polled, never waited for."""
 
     def __init__(self, detector: SmartTurn) -> None:
         self._detector = detector
-        self._worker: LatestWorker[_Job, TurnSound] = LatestWorker(self._listen, "turn-sound")
+        super().__init__(self._listen, "turn-sound")
 
-    def submit(self, session_id: str, turn: int, end_sample: int, audio: Samples) -> None:
-        """Ask about a turn's sound (16 kHz, at least its last 8 s) that ends at a position."""
-        self._worker.submit(session_id, _Job(turn, end_sample, audio))
-
-    def poll(self, session_id: str) -> TurnSound | None:
-        """Return the newest answer of a session, once.
-
-        Raises:
-            WorkFailedError: the detector raised.
-        """
-        return self._worker.poll(session_id)
-
-    def is_busy(self, session_id: str) -> bool:
-        """Whether a job of the session runs or waits."""
-        return self._worker.is_busy(session_id)
-
-    def forget(self, session_id: str) -> None:
-        """Drop everything of a session."""
-        self._worker.forget(session_id)
-
-    def settle(self) -> None:
-        """Wait until nothing runs or waits."""
-        self._worker.settle()
-
-    def close(self) -> None:
-        """Let the running job end, drop the rest, end the thread."""
-        self._worker.close()
-
-    def _listen(self, job: _Job) -> TurnSound:
+    def _listen(self, job: TurnSoundJob) -> TurnSound:
         return TurnSound(job.turn, job.end_sample, self._detector.finished(job.audio))

@@ -89,8 +89,8 @@ class Voice:
 
     def stream(self, text: str) -> Iterator[Rendering]:
         """Yield one rendering per sentence as soon as it is made; their words together are `text.split()`."""
-        for sentence in self._model.sentences(text):
-            yield self._sentence(" ".join(sentence.split()))
+        for sentence in self.sentences(text):
+            yield self._sentence(sentence)
 
     def _sentence(self, sentence: str) -> Rendering:
         if (known := self._cache.get(sentence)) is not None:

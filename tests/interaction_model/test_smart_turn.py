@@ -9,7 +9,7 @@ import pytest
 from scipy.signal import resample_poly
 
 from microturn.interaction_model.cascade.smart_turn import SmartTurn
-from microturn.interaction_model.cascade.turn_end import TurnSoundService
+from microturn.interaction_model.cascade.turn_end import TurnSoundJob, TurnSoundService
 from microturn.interaction_model.cascade.voice import Voice
 from microturn.protocols import Samples
 from microturn.weights import locate
@@ -58,7 +58,7 @@ def test_the_service_says_which_sound_it_has_heard(
     service: TurnSoundService, voice: Voice, detector: SmartTurn
 ) -> None:
     sound = said(voice, 11)
-    service.submit("s", 4, 70_000, sound)
+    service.submit("s", TurnSoundJob(4, 70_000, sound))
     service.settle()
     answer = service.poll("s")
     assert answer is not None
@@ -68,7 +68,7 @@ def test_the_service_says_which_sound_it_has_heard(
 
 
 def test_a_forgotten_session_gets_no_answer(service: TurnSoundService, voice: Voice) -> None:
-    service.submit("s", 0, 1, said(voice, 3))
+    service.submit("s", TurnSoundJob(0, 1, said(voice, 3)))
     service.settle()
     service.forget("s")
     assert service.poll("s") is None
