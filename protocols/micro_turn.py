@@ -156,6 +156,8 @@ class Transcript:
     start_ms: int
     end_ms: int
     final: bool
+    typed: bool = False
+    """Whether it was written, not spoken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,7 +196,7 @@ class Session:
 
     def _note_transcript(self, transcript: Transcript) -> None:
         self.history.user_said(transcript)
-        self.observe(UserSaid(transcript))
+        self.observe(UserSaid(transcript, transcript.typed))
 
     def _note_heard(self, report: WordsHeard, at_ms: float) -> None:
         speech = self._speaking.get(report.utterance_id)

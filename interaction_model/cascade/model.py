@@ -272,4 +272,6 @@ class CascadeModel:
 
 
 def _transcript(turn: Turn, *, final: bool) -> Transcript:
-    return Transcript(turn.number, turn.text, turn.start_ms, max(turn.end_ms, turn.start_ms), final)
+    end_ms = max(turn.end_ms, turn.start_ms)
+    is_typed = turn.number >= TYPED_TURN
+    return Transcript(turn.number, turn.text, turn.start_ms, end_ms, final, is_typed)

@@ -174,7 +174,7 @@ class ScriptedModel:
             ended.append(Transcript(session.done, line.text, line.start_ms, line.end_ms, line.finished))
             session.done += 1
         ended += [
-            Transcript(10_000 + n, text, given.end_ms, given.end_ms, True)
+            Transcript(10_000 + n, text, given.end_ms, given.end_ms, True, typed=True)
             for n, text in enumerate(given.text)
         ]
         actions: list[Action] = []

@@ -173,3 +173,9 @@ def test_made_up_micro_turns_are_heard_whole(model: CascadeModel, question: Samp
         outputs += model.step([(session, MicroTurnInput(n + 1, audio))])
     assert [type(a) for output in outputs for a in output.actions] == [Delegate]
     assert loud(outputs)
+
+
+def test_what_was_typed_is_marked_and_what_was_spoken_is_not(model: CascadeModel, question: Samples) -> None:
+    outputs = run(model, opened(model, "marked"), question, typed={1: "Hello."})
+    finals = [t for output in outputs for t in output.transcripts if t.final]
+    assert [transcript.typed for transcript in finals] == [True, False]
