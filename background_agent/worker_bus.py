@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from microturn.protocols import ContextPackage, DelegationEvent
+from microturn.protocols import ContextPackage, DelegationEvent, Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,10 @@ class Begun:
     """What earlier attempts sent, in order. It may have been spoken, and cannot be unsaid."""
     remaining_s: float = 60.0
     """Time left until the deadline, by the queue's clock."""
+    receipts: tuple[Receipt, ...] = ()
+    """What has become of the words in `emitted`, where it is known: the newest receipt of each event."""
+    updates: tuple[str, ...] = ()
+    """Corrections from the user that came before this attempt, oldest first; they are not given again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,11 @@ class EmitResult:
     """Corrections from the user that this attempt was not yet told of, oldest first."""
     backlog: int = 0
     """Events that the reader of this task's results has not taken in yet."""
+    receipts: tuple[Receipt, ...] = ()
+    """What became of events of this task, as far as this attempt was not yet told, oldest first."""
+    corrected: bool = False
+    """Whether a last event was refused because the user has corrected the task since; `updates` has how. The task
+    goes on, and its number was not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,7 @@ class BeatResult:
     cancel: bool = False
     updates: tuple[str, ...] = ()
     backlog: int = 0
+    receipts: tuple[Receipt, ...] = ()
 
 
 class WorkerBus(Protocol):

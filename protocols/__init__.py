@@ -19,6 +19,9 @@ from microturn.protocols.delegation import DelegationEvent as DelegationEvent
 from microturn.protocols.delegation import EventKind as EventKind
 from microturn.protocols.delegation import Speech as Speech
 from microturn.protocols.delegation import WeaveMode as WeaveMode
+from microturn.protocols.ledger import Promise as Promise
+from microturn.protocols.ledger import PromiseState as PromiseState
+from microturn.protocols.ledger import SessionLedger as SessionLedger
 from microturn.protocols.micro_turn import INPUT_RATE_HZ as INPUT_RATE_HZ
 from microturn.protocols.micro_turn import INPUT_SAMPLES as INPUT_SAMPLES
 from microturn.protocols.micro_turn import MICRO_TURN_MS as MICRO_TURN_MS
@@ -76,6 +79,8 @@ __all__ = (
     "MicroTurnInput",
     "MicroTurnOutput",
     "MicroturnError",
+    "Promise",
+    "PromiseState",
     "ProtocolError",
     "Receipt",
     "ReceiptState",
@@ -83,6 +88,7 @@ __all__ = (
     "Resume",
     "RunningDelegation",
     "Samples",
+    "SessionLedger",
     "SideEffect",
     "Speech",
     "SpokenWord",

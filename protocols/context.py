@@ -6,7 +6,7 @@ heard, what else is running, and how long the answer is worth having.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue
 
@@ -49,12 +49,16 @@ class RunningDelegation(Message):
 class ContextPackage(Message):
     """One delegated task and its surroundings."""
 
+    VERSION: ClassVar[str] = "1.1"
+    v: str = VERSION
     task_id: str
     session_id: str
     idempotency_key: str
     """Two packages with the same key are one task."""
     intent: str
     agent: str = "default"
+    urgent: bool = False
+    """Whether it overtakes whatever waits; a worker keeps a lane free for such tasks."""
     said_start_ms: int
     said_end_ms: int
     """Session time of the words that caused it. What is to be said at a time counts from `said_end_ms`."""

@@ -7,7 +7,7 @@ put them in order, see a gap and drop what it has already seen.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import Field, JsonValue
 
@@ -51,6 +51,8 @@ class Speech(Message):
 class DelegationEvent(Message):
     """One event in the life of a task."""
 
+    VERSION: ClassVar[str] = "1.1"
+    v: str = VERSION
     task_id: str
     attempt: int = Field(ge=0)
     seq: int = Field(ge=0)
@@ -60,6 +62,8 @@ class DelegationEvent(Message):
     """The whole text for the screen, which may have markup and links."""
     detail: dict[str, JsonValue] = Field(default_factory=dict)
     """What operators and programs want to know: tool names, durations, the reason of a failure."""
+    revision: int = Field(default=0, ge=0)
+    """How many of the user's corrections it takes into account. What was built on fewer is not said."""
 
     @property
     def is_terminal(self) -> bool:

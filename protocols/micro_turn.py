@@ -170,6 +170,8 @@ class Delegate:
     said_end_ms: int
     """Session time of the words that caused it."""
     agent: str = "default"
+    urgent: bool = False
+    """Whether it overtakes whatever waits for a worker."""
     completes_last: bool = False
     """Whether these are the words of the last delegation, completed: the user was taken for finished too early. The
     last one is cancelled."""

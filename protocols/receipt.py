@@ -20,6 +20,7 @@ class Receipt(Message):
     seq: int
     state: ReceiptState
     words_heard: int = 0
+    """How far the user has heard it, in words from its beginning, over all the times that it was begun."""
     words_total: int = 0
     session_ms: int
     """Session time at which the state was reached."""

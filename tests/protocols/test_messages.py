@@ -12,10 +12,12 @@ from microturn.protocols import (
     INLINE_LIMIT_BYTES,
     ContextPackage,
     DelegationEvent,
+    Promise,
     ProtocolError,
     Receipt,
     Reference,
     RunningDelegation,
+    SessionLedger,
     Speech,
     ToolSpec,
     TurnRecord,
@@ -58,24 +60,51 @@ EVENT = DelegationEvent(
     speech=Speech(text="It is raining.", priority=1, not_before_ms=4000, expires_ms=9000, supersede_key="w"),
     text="It is *raining*.",
     detail={"tool": "weather", "duration_ms": 12},
+    revision=1,
 )
 RECEIPT = Receipt(task_id="task-1", seq=5, state="interrupted", words_heard=2, words_total=3, session_ms=5000)
 TOOL = ToolSpec(
     name="weather", description="Say the weather.", parameters={"type": "object"}, egress=("api.example.org",)
 )
 
+LEDGER = SessionLedger(
+    session_id="session-1",
+    runtime_id="runtime-1",
+    epoch=1,
+    elapsed_ms=8000,
+    promises=(
+        Promise(
+            task_id="task-1",
+            intent=PACKAGE.intent,
+            state="open",
+            task_state="running",
+            revision=1,
+            made_ms=1_770_000_000_000,
+            events=(EVENT,),
+            receipts=(RECEIPT,),
+        ),
+    ),
+)
 
-@pytest.mark.parametrize("message", [PACKAGE, EVENT, RECEIPT, TOOL], ids=lambda m: type(m).__name__)
+
+@pytest.mark.parametrize("message", [PACKAGE, EVENT, RECEIPT, TOOL, LEDGER], ids=lambda m: type(m).__name__)
 def test_a_message_is_written_as_its_golden_file_and_read_back(
-    message: ContextPackage | DelegationEvent | Receipt | ToolSpec,
+    message: ContextPackage | DelegationEvent | Receipt | ToolSpec | SessionLedger,
 ) -> None:
     golden = GOLDEN / f"{type(message).__name__}.v1.json"
     assert message.encode() == golden.read_text().strip()
     assert type(message).decode(golden.read_bytes()) == message
 
 
+def test_what_the_first_release_wrote_is_still_read() -> None:
+    package = ContextPackage.decode((GOLDEN / "ContextPackage.v1.0.json").read_bytes())
+    assert (package.intent, package.urgent) == (PACKAGE.intent, False)
+    event = DelegationEvent.decode((GOLDEN / "DelegationEvent.v1.0.json").read_bytes())
+    assert (event.speech, event.revision) == (EVENT.speech, 0)
+
+
 def test_a_newer_minor_version_with_unknown_fields_is_read() -> None:
-    newer = PACKAGE.encode().replace('"v":"1.0"', '"v":"1.7","mood":"new"')
+    newer = PACKAGE.encode().replace(f'"v":"{PACKAGE.v}"', '"v":"1.7","mood":"new"')
     assert ContextPackage.decode(newer).intent == PACKAGE.intent
 
 
