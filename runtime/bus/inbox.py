@@ -1,4 +1,4 @@
-"""The runtime's reader of its inbox, and the acknowledgements that empty it.
+"""The events of a runtime's tasks, in order, and the acknowledgements that empty its inbox.
 
 An event stays in the inbox until it is acknowledged, so a runtime that starts anew under the same id is given again
 what was not. Knows the stream and the order of events; nothing of what they say.
@@ -14,18 +14,13 @@ import anyio
 from redis.exceptions import RedisError
 
 from microturn.protocols import DelegationEvent, EventKind, ProtocolError
-from microturn.runtime.bus.connection import TRANSIENT, Backoff, Clients
-from microturn.runtime.bus.health import HealthMonitor
+from microturn.runtime.bus.connection import Backoff
 from microturn.runtime.bus.keys import Keys
-from microturn.runtime.bus.raw import command, entries_by_stream
 from microturn.runtime.bus.scripts import Scripts
-from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.bus.tracks import EventBuffer, Track
 
-READ_COUNT = 100
-"""Events taken from the inbox at once."""
-READ_BLOCK_S = 1.0
-"""How long a read waits for an event before it asks again."""
+STORE_COUNT = 100
+"""Entries taken out of the inbox by one call."""
 MOST_REMEMBERED = 4096
 """Tasks of which it is remembered that they were ended here, without the server."""
 
@@ -40,32 +35,25 @@ class _Acknowledgement:
 
 
 class Inbox:
-    """The events of one runtime's tasks. `read` and `acknowledge_all` are to be started in the owner's task group.
+    """The events of one runtime's tasks. `acknowledge_all` is to be started in the owner's task group.
 
     Only one process may use a runtime id at a time: two would both say what comes.
     """
 
     def __init__(
         self,
-        clients: Clients,
+        scripts: Scripts,
         keys: Keys,
-        settings: BusSettings,
         *,
         runtime_id: str,
-        health: HealthMonitor,
         clock: Callable[[], float],
         buffer: EventBuffer,
     ) -> None:
-        self._clients = clients
-        self._scripts = Scripts(clients.commands)
+        self._scripts = scripts
         self._keys = keys
-        self._settings = settings
         self._runtime_id = runtime_id
-        self._health = health
         self._clock = clock
         self._buffer = buffer
-        self._last_ids = {keys.inbox(shard, runtime_id): "0-0" for shard in range(settings.shards)}
-        self._shards = {keys.inbox(shard, runtime_id): shard for shard in range(settings.shards)}
         self._pending: dict[str, _Acknowledgement] = {}
         self._has_pending = anyio.Event()
         self._stored = anyio.Event()
@@ -109,24 +97,6 @@ class Inbox:
         if (track := self.tracks.get(task_id)) is not None and not track.unacknowledged:
             del self.tracks[task_id]
 
-    async def read(self) -> None:
-        """Pass on what comes in until cancelled, through outages."""
-        backoff = Backoff()
-        while True:
-            await self._buffer.room()
-            try:
-                await self._read_once()
-            except (*TRANSIENT, TimeoutError) as error:
-                self._health.fails("reading", error)
-                await anyio.sleep(backoff.pause_s())
-            except RedisError as error:  # the task boundary: whatever it is, it is shown and tried again
-                _log.error("The inbox cannot be read (%s).", type(error).__name__)
-                self._health.fails("reading", error)
-                await anyio.sleep(backoff.pause_s())
-            else:
-                self._health.works("reading")
-                backoff.reset()
-
     async def acknowledge_all(self) -> None:
         """Store acknowledgements until cancelled, through outages."""
         backoff = Backoff()
@@ -142,21 +112,10 @@ class Inbox:
             else:
                 backoff.reset()
 
-    async def _read_once(self) -> None:
-        with anyio.fail_after(READ_BLOCK_S + self._settings.command_timeout_s):
-            reply = await command(
-                self._clients.blocking,
-                *("XREAD", "COUNT", READ_COUNT, "BLOCK", round(READ_BLOCK_S * 1000)),
-                *("STREAMS", *self._last_ids, *self._last_ids.values()),
-            )
-        for stream, entries in entries_by_stream(reply):
-            for entry_id, fields in entries:
-                await self._take_in(self._shards[stream], entry_id, fields.get("event", ""))
-                self._last_ids[stream] = entry_id
-
-    async def _take_in(self, shard: int, entry_id: str, encoded: str) -> None:
+    async def take_in(self, shard: int, entry_id: str, fields: dict[str, str]) -> None:
+        """Pass on the event of one entry, unless it was seen before."""
         try:
-            event = DelegationEvent.decode(encoded)
+            event = DelegationEvent.decode(fields.get("event", ""))
         except ProtocolError as error:
             _log.error("An event was dropped: %s", error)
             self._remove(f"unreadable {entry_id}", shard, -1, [entry_id])
@@ -185,7 +144,7 @@ class Inbox:
         self._has_pending.set()
 
     async def _store(self, task_id: str, waiting: _Acknowledgement) -> None:
-        seq, entries = waiting.seq, waiting.entries[:READ_COUNT]
+        seq, entries = waiting.seq, waiting.entries[:STORE_COUNT]
         keys = [self._keys.task(waiting.shard, task_id), self._keys.inbox(waiting.shard, self._runtime_id)]
         await self._scripts.run("acknowledge", keys, seq, *entries)
         del waiting.entries[: len(entries)]

@@ -24,6 +24,7 @@ from microturn.runtime.bus._errors import BusUnreachableError, PackageTooLargeEr
 from microturn.runtime.bus.connection import Clients, check_server, open_clients
 from microturn.runtime.bus.health import Health, HealthMonitor
 from microturn.runtime.bus.inbox import Inbox
+from microturn.runtime.bus.inbox_reader import InboxReader
 from microturn.runtime.bus.keys import Keys, checked_name
 from microturn.runtime.bus.outbox import PATIENCE_S, Item, Outbox
 from microturn.runtime.bus.own_tasks import own_tasks
@@ -97,13 +98,16 @@ class DelegationPort:
         self._health = HealthMonitor(clock)
         self._buffer = EventBuffer(BUFFER_LIMIT)
         self._inbox = Inbox(
+            self._scripts, self._keys, runtime_id=runtime_id, clock=clock, buffer=self._buffer
+        )
+        self._reader = InboxReader(
             clients,
             self._keys,
             settings,
             runtime_id=runtime_id,
             health=self._health,
-            clock=clock,
-            buffer=self._buffer,
+            room=self._buffer.room,
+            take_in=self._inbox.take_in,
         )
         self._outbox = Outbox(
             self._scripts,
@@ -119,7 +123,7 @@ class DelegationPort:
     def start(self, tasks: TaskGroup) -> None:
         """Start the port's own tasks."""
         tasks.start_soon(self._outbox.run, name="bus outbox")
-        tasks.start_soon(self._inbox.read, name="bus inbox")
+        tasks.start_soon(self._reader.read, name="bus inbox")
         tasks.start_soon(self._inbox.acknowledge_all, name="bus acknowledgements")
         tasks.start_soon(self._registry.run, name="bus registry")
         tasks.start_soon(self._watch_deadlines, name="bus deadlines")

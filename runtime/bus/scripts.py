@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Literal, TypeAlias, get_args
 
+import anyio
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
 from microturn.protocols import DelegationEvent
+from microturn.runtime.bus.connection import TRANSIENT, Backoff, refused
 from microturn.runtime.bus.raw import command
 
 ScriptName: TypeAlias = Literal[
@@ -65,3 +67,20 @@ class Scripts:
         except NoScriptError:  # the server forgets its scripts when it starts anew
             reply = await command(self._client, "EVAL", body, len(keys), *keys, *args)
         return [str(item) for item in reply] if isinstance(reply, list) else []
+
+    async def insist(self, name: ScriptName, keys: Sequence[str], *args: str | int) -> list[str]:
+        """As `run`, but wait as long as the server is away or out of memory.
+
+        Raises:
+            BusReplyError: the server refused for a reason that repeating cannot mend.
+        """
+        backoff = Backoff()
+        while True:
+            try:
+                # Whoever cancels a call under way would not know whether it was done; it takes a millisecond.
+                with anyio.CancelScope(shield=True):
+                    return await self.run(name, keys, *args)
+            except (*TRANSIENT, OutOfMemoryError):
+                await anyio.sleep(backoff.pause_s())
+            except RedisError as error:
+                raise refused(f"{name} a task", error) from error

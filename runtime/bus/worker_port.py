@@ -6,52 +6,29 @@ models and tools.
 
 from __future__ import annotations
 
-import logging
 import os
-import random
 import time
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
 import anyio
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from microturn.background_agent.worker_bus import BeatResult, Begun, EmitResult, TaskEntry
-from microturn.protocols import INLINE_LIMIT_BYTES, ContextPackage, DelegationEvent, ProtocolError
-from microturn.runtime.bus._errors import BusNameError, PackageTooLargeError
-from microturn.runtime.bus.connection import TRANSIENT, Backoff, Clients, check_server, open_clients, refused
-from microturn.runtime.bus.keys import GROUP, Keys, checked_name
+from microturn.protocols import INLINE_LIMIT_BYTES, DelegationEvent, ProtocolError
+from microturn.runtime.bus._errors import PackageTooLargeError
+from microturn.runtime.bus.connection import Clients, check_server, open_clients
+from microturn.runtime.bus.delivery import Delivery
+from microturn.runtime.bus.keys import Keys, checked_name
 from microturn.runtime.bus.own_tasks import own_tasks
-from microturn.runtime.bus.raw import command, entries_by_stream, fields_of
-from microturn.runtime.bus.scripts import ScriptName, Scripts
+from microturn.runtime.bus.raw import command
+from microturn.runtime.bus.scripts import Scripts
 from microturn.runtime.bus.settings import BusSettings
+from microturn.runtime.bus.task_queue import TaskQueue
 
-FORGET_AFTER_S = 3600.0
-"""Silence after which a worker that left nothing behind is removed from the group."""
 _CLEAN_EVERY_S = 300.0
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """Where a delivered task lives; written as the worker's `TaskEntry.entry_id`."""
-
-    shard: int
-    entry: str
-    runtime_id: str
-
-    def __str__(self) -> str:
-        return f"{self.shard}/{self.entry}/{self.runtime_id}"
-
-    @classmethod
-    def parse(cls, text: str) -> Delivery:
-        """Read back what `str` wrote."""
-        shard, entry, runtime_id = text.split("/", 2)
-        return cls(int(shard), entry, runtime_id)
 
 
 @dataclass(slots=True)
@@ -102,40 +79,23 @@ class WorkerPort:
         self._settings = settings
         self._scripts = Scripts(clients.commands)
         self._keys = Keys(settings.tenant, settings.shards)
-        self._streams = {self._keys.tasks(shard): shard for shard in range(settings.shards)}
-        self._taken: deque[TaskEntry] = deque()
+        self._queue = TaskQueue(
+            clients, self._scripts, settings, self._keys, worker_id=worker_id, reject=self._reject
+        )
         self._running: dict[str, _Running] = {}
-        self._taking = anyio.Lock()
-        self._sweep_at_s = 0.0
 
     async def take(self) -> TaskEntry:
         """Wait for a task: a new one, or one whose worker has been silent for longer than the lease.
 
         The lease of what is taken runs at once, and is not renewed before `begin`.
         """
-        async with self._taking:
-            backoff = Backoff()
-            while not self._taken:
-                try:
-                    await self._look()
-                except (*TRANSIENT, TimeoutError) as error:
-                    # The others could not renew their leases either: let them do it before taking over from them.
-                    self._sweep_at_s = time.monotonic() + self._settings.lease_s
-                    _log.debug("The queue cannot be read (%s).", type(error).__name__)
-                    await anyio.sleep(backoff.pause_s())
-                except ResponseError as error:
-                    if not str(error).startswith("NOGROUP"):
-                        raise refused("read the queue", error) from error
-                    await self.enter()
-                else:
-                    backoff.reset()
-            return self._taken.popleft()
+        return await self._queue.take()
 
     async def begin(self, entry: TaskEntry) -> Begun | None:
         """Make the task this worker's; None where there is nothing to run, or another has taken it over."""
         delivery, task_id = Delivery.parse(entry.entry_id), entry.package.task_id
         settings = self._settings
-        reply = await self._run(
+        reply = await self._scripts.insist(
             "begin",
             [*self._task_keys(delivery, task_id), self._keys.dead(delivery.shard)],
             *(task_id, delivery.entry, self.worker_id, uuid4().hex),
@@ -181,20 +141,15 @@ class WorkerPort:
         tasks, task, _, updates, inbox = self._task_keys(running.delivery, task_id)
         seen = running.updates_seen
         arguments = (running.delivery.entry, attempt, self.worker_id, seen)
-        reply = await self._run("beat", [tasks, task, updates, inbox], *arguments)
+        reply = await self._scripts.insist("beat", [tasks, task, updates, inbox], *arguments)
         if reply[0] == "fenced":
             self._forget(task_id, attempt)
             return BeatResult(fenced=True)
         return BeatResult(False, reply[1] == "1", _unseen(running, seen, reply[3:]), int(reply[2]))
 
     async def enter(self) -> None:
-        """Make the group where there is none; it begins with the oldest task."""
-        for stream in self._streams:
-            try:
-                await command(self._clients.commands, "XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM")
-            except ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise refused("create the group of workers", error) from error
+        """Make the group of workers where there is none."""
+        await self._queue.enter()
 
     async def show_presence(self) -> None:
         """Show that this worker lives, until cancelled; now and then forget those that are long gone."""
@@ -205,86 +160,32 @@ class WorkerPort:
                 await self._scripts.run("presence", [self._keys.workers()], self.worker_id, ttl_ms)
                 if time.monotonic() > clean_at_s:
                     clean_at_s = time.monotonic() + _CLEAN_EVERY_S
-                    await self._forget_consumers("")
+                    await self._queue.forget_silent()
             await anyio.sleep(self._settings.presence_s)
 
     async def leave(self) -> None:
         """Take this worker off the list. What it has not finished is given to others after the lease."""
         with suppress(RedisError):
             await command(self._clients.commands, "ZREM", self._keys.workers(), self.worker_id)
-            await self._forget_consumers(self.worker_id)
+            await self._queue.leave()
 
     async def _send(self, running: _Running, seq: int, event: DelegationEvent, finish: bool) -> list[str]:
         encoded = event.encode()
         if (size := len(encoded.encode())) > INLINE_LIMIT_BYTES:
             raise PackageTooLargeError("delegation event", size=size, limit=INLINE_LIMIT_BYTES)
-        return await self._run(
+        return await self._scripts.insist(
             "emit",
             self._task_keys(running.delivery, event.task_id),
             *(running.delivery.entry, running.attempt, seq, encoded, event.kind if finish else ""),
             *(running.updates_seen, self._settings.stored_events, self._settings.retention_ms),
         )
 
-    async def _look(self) -> None:
-        """Take over one task if a look is due, else wait for a new one until the next look."""
-        now_s = time.monotonic()
-        if now_s >= self._sweep_at_s:
-            # Between a twentieth and an eighth of the lease, so that many workers do not look at the same moment.
-            self._sweep_at_s = now_s + self._settings.lease_s * random.uniform(0.05, 0.125)
-            await self._sweep()
-        elif not self._taken:
-            await self._read(min(self._sweep_at_s - now_s, self._settings.lease_s / 4))
-
-    async def _read(self, wait_s: float) -> None:
-        block_ms, newest = max(1, round(wait_s * 1000)), [">"] * len(self._streams)
-        with anyio.fail_after(wait_s + self._settings.command_timeout_s):
-            reply = await command(
-                self._clients.blocking,
-                *("XREADGROUP", "GROUP", GROUP, self.worker_id, "COUNT", "1", "BLOCK", str(block_ms)),
-                *("STREAMS", *self._streams, *newest),
-            )
-        for stream, entries in entries_by_stream(reply):
-            for entry, fields in entries:
-                await self._accept(self._streams[stream], entry, fields)
-
-    async def _sweep(self) -> None:
-        for stream, shard in self._streams.items():
-            found = await self._scripts.run("sweep", [stream], self.worker_id, self._settings.lease_ms)
-            if found:
-                await self._accept(shard, found[0], fields_of(found[1:]))
-
-    async def _accept(self, shard: int, entry: str, fields: dict[str, str]) -> None:
-        """Keep a delivery for `take`, or give it up if this release cannot read it."""
-        delivery = Delivery(shard, entry, fields.get("rt", "unknown"))
-        try:
-            checked_name("runtime id", delivery.runtime_id)
-            package = ContextPackage.decode(fields.get("package", ""))
-            checked_name("task id", package.task_id)
-        except (ProtocolError, BusNameError) as error:
-            _log.error("A task was given up: %s", error)
-            await self._reject(delivery, fields.get("task", "unknown"))
-        else:
-            self._taken.append(TaskEntry(str(delivery), package))
-
     async def _reject(self, delivery: Delivery, task_id: str) -> None:
-        await self._run(
+        await self._scripts.insist(
             "reject",
             [*self._task_keys(delivery, task_id), self._keys.dead(delivery.shard)],
             *(task_id, delivery.entry, self.worker_id, "schema", self._settings.retention_ms),
         )
-
-    async def _run(self, name: ScriptName, keys: list[str], *arguments: str | int) -> list[str]:
-        """Run a script; wait as long as the server is away or out of memory."""
-        backoff = Backoff()
-        while True:
-            try:
-                # Whoever cancels a call under way would not know whether it was done; it takes a millisecond.
-                with anyio.CancelScope(shield=True):
-                    return await self._scripts.run(name, keys, *arguments)
-            except (*TRANSIENT, OutOfMemoryError):
-                await anyio.sleep(backoff.pause_s())
-            except RedisError as error:
-                raise refused(f"{name} a task", error) from error
 
     def _task_keys(self, delivery: Delivery, task_id: str) -> list[str]:
         keys, shard = self._keys, delivery.shard
@@ -300,10 +201,6 @@ class WorkerPort:
         running = self._running.get(task_id)
         if running is not None and running.attempt == attempt:
             del self._running[task_id]
-
-    async def _forget_consumers(self, worker_id: str) -> None:
-        for stream in self._streams:
-            await self._scripts.run("leave", [stream], worker_id, round(FORGET_AFTER_S * 1000))
 
 
 def _unseen(running: _Running, asked_from: int, updates: list[str]) -> tuple[str, ...]:
