@@ -4,6 +4,9 @@ They fake the outside (weights, servers, people), never the runtime itself.
 """
 
 from microturn.runtime.clock import VirtualClock as VirtualClock
+from microturn.runtime.testing.faulty_link import Faults as Faults
+from microturn.runtime.testing.faulty_link import FaultyLink as FaultyLink
+from microturn.runtime.testing.faulty_link import LinkCounters as LinkCounters
 from microturn.runtime.testing.listener import Listener as Listener
 from microturn.runtime.testing.scripted_background import Result as Result
 from microturn.runtime.testing.scripted_background import ScriptedBackground as ScriptedBackground
@@ -17,6 +20,9 @@ from microturn.runtime.testing.stage import Stage as Stage
 __all__ = (
     "WORD_MS",
     "Answer",
+    "Faults",
+    "FaultyLink",
+    "LinkCounters",
     "Listener",
     "Result",
     "ScriptedBackground",

@@ -21,6 +21,7 @@ from microturn.protocols import ContextPackage, DelegationEvent
 from microturn.runtime.bus import BusSettings, DelegationPort, EmbeddedServer, open_delegation_port
 from microturn.runtime.bus.connection import open_clients
 from microturn.runtime.bus.raw import command
+from microturn.runtime.testing import Faults, FaultyLink
 
 pytestmark = [pytest.mark.redis, pytest.mark.anyio]
 
@@ -192,70 +193,18 @@ async def kill_soon(server: EmbeddedServer) -> None:
     os.kill(server.pid, signal.SIGKILL)
 
 
-class LossyProxy:
-    """Stands between the bus and its server, and now and then breaks a connection instead of passing a reply on."""
-
-    def __init__(self, target: Path, path: Path, every: int) -> None:
-        self.path = path
-        self.dropped = 0
-        self._target = target
-        self._every = every
-        self._replies = 0
-
-    async def run(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        """Serve until cancelled."""
-        async with await anyio.create_unix_listener(self.path) as listener:
-            task_status.started()
-            await listener.serve(self._serve)
-
-    async def _serve(self, client: anyio.abc.SocketStream) -> None:
-        async with (
-            client,
-            await anyio.connect_unix(self._target) as server,
-            anyio.create_task_group() as tasks,
-        ):
-            tasks.start_soon(self._requests, client, server, tasks.cancel_scope)
-            try:
-                async for reply in server:
-                    self._replies += 1
-                    if self._replies % self._every == 0:
-                        self.dropped += 1
-                        break
-                    await client.send(reply)
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                pass
-            tasks.cancel_scope.cancel()
-
-    @staticmethod
-    async def _requests(
-        client: anyio.abc.SocketStream, server: anyio.abc.SocketStream, scope: anyio.CancelScope
-    ) -> None:
-        try:
-            async for request in client:
-                await server.send(request)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass
-        scope.cancel()
-
-
 async def test_all_is_done_exactly_once_when_every_tenth_reply_is_lost(
-    settings: BusSettings,
-    package: MakePackage,
-    server: EmbeddedServer,
-    start_workers: StartWorkers,
-    tmp_path: Path,
+    settings: BusSettings, package: MakePackage, server: EmbeddedServer, start_workers: StartWorkers
 ) -> None:
-    proxy = LossyProxy(server.socket_path, tmp_path / "proxy.sock", every=10)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(proxy.run)
-        lossy = replace(settings, url=f"unix://{proxy.path}", lease_s=1.0)
+    with FaultyLink(server.url) as link:
+        link.set(Faults(drop_every=10))
+        lossy = replace(settings, url=link.url, lease_s=1.0)
         await anyio.to_thread.run_sync(start_workers, 1, lossy)
         async with open_delegation_port(lossy) as port:
             for number in range(40):
                 assert port.submit_nowait(package(f"t{number}", intent="stream 10 5"))
             seen = await collect(port, 40)
-        tasks.cancel_scope.cancel()
-    assert proxy.dropped > 30
+    assert link.counters.dropped > 30
     assert len(seen) == 40
     for events in seen.values():
         assert_whole(events, 10)
