@@ -1,12 +1,14 @@
 """The names of the bus's keys: where a session's tasks live, and how keys share a hash slot.
 
 `mt:<tenant>:{sNN}:tasks`      stream of tasks, consumer group `w`
+`mt:<tenant>:{sNN}:urgent`     the same for tasks that somebody waits for in silence
 `mt:<tenant>:{sNN}:t:<task>`   hash: the state of one task
 `mt:<tenant>:{sNN}:e:<task>`   list: its newest events
 `mt:<tenant>:{sNN}:u:<task>`   list: what the user changed since
 `mt:<tenant>:{sNN}:id:<hash>`  string: the task that an idempotency key stands for
 `mt:<tenant>:{sNN}:in:<rt>`    stream: the inbox of one runtime process
 `mt:<tenant>:{sNN}:dead`       stream: tasks given up
+`mt:<tenant>:{s00}:layout`     string: over how many shards the bus is spread
 `mt:<tenant>:{s00}:workers`    sorted set: when each worker was last seen
 `mt:<tenant>:{s00}:runtimes`   sorted set: when each runtime was last seen
 
@@ -19,9 +21,14 @@ import hashlib
 import re
 import zlib
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from microturn.runtime.bus._errors import BusNameError
 
+Lane: TypeAlias = Literal["tasks", "urgent"]
+"""One of the two streams of tasks that each shard has; urgent ones are taken first."""
+LANES: tuple[Lane, ...] = ("urgent", "tasks")
+"""In the order in which they are looked at."""
 GROUP = "w"
 """The consumer group of the workers."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
@@ -49,9 +56,13 @@ class Keys:
         """The shard on which all tasks of a session live."""
         return zlib.crc32(session_id.encode()) % self.shards
 
+    def lane(self, shard: int, lane: Lane) -> str:
+        """Stream of the tasks of one lane."""
+        return f"{self._prefix(shard)}{lane}"
+
     def tasks(self, shard: int) -> str:
-        """Stream of tasks."""
-        return f"{self._prefix(shard)}tasks"
+        """Stream of the tasks that are not urgent."""
+        return self.lane(shard, "tasks")
 
     def task(self, shard: int, task_id: str) -> str:
         """Hash with the state of a task."""
@@ -76,6 +87,10 @@ class Keys:
     def dead(self, shard: int) -> str:
         """Stream of tasks given up."""
         return f"{self._prefix(shard)}dead"
+
+    def layout(self) -> str:
+        """String with the number of shards."""
+        return f"{self._prefix(0)}layout"
 
     def workers(self) -> str:
         """Sorted set of the workers and when each was last seen."""

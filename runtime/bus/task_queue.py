@@ -20,7 +20,7 @@ from microturn.protocols import ContextPackage, ProtocolError
 from microturn.runtime.bus._errors import BusNameError
 from microturn.runtime.bus.connection import TRANSIENT, Backoff, Clients, refused
 from microturn.runtime.bus.delivery import Delivery
-from microturn.runtime.bus.keys import GROUP, Keys, checked_name
+from microturn.runtime.bus.keys import GROUP, LANES, Keys, Lane, checked_name
 from microturn.runtime.bus.raw import command, entries_by_stream, fields_of
 from microturn.runtime.bus.scripts import Scripts
 from microturn.runtime.bus.settings import BusSettings
@@ -52,7 +52,9 @@ class TaskQueue:
         self._settings = settings
         self._worker_id = worker_id
         self._reject = reject
-        self._streams = {keys.tasks(shard): shard for shard in range(settings.shards)}
+        self._streams = {
+            keys.lane(shard, lane): (shard, lane) for lane in LANES for shard in range(settings.shards)
+        }
         self._taken: deque[TaskEntry] = deque()
         self._taking = anyio.Lock()
         self._sweep_at_s = 0.0
@@ -114,17 +116,17 @@ class TaskQueue:
             )
         for stream, entries in entries_by_stream(reply):
             for entry, fields in entries:
-                await self._accept(self._streams[stream], entry, fields)
+                await self._accept(*self._streams[stream], entry, fields)
 
     async def _sweep(self) -> None:
-        for stream, shard in self._streams.items():
+        for stream, (shard, lane) in self._streams.items():
             found = await self._scripts.run("sweep", [stream], self._worker_id, self._settings.lease_ms)
             if found:
-                await self._accept(shard, found[0], fields_of(found[1:]))
+                await self._accept(shard, lane, found[0], fields_of(found[1:]))
 
-    async def _accept(self, shard: int, entry: str, fields: dict[str, str]) -> None:
+    async def _accept(self, shard: int, lane: Lane, entry: str, fields: dict[str, str]) -> None:
         """Keep a delivery for `take`, or give it up if this release cannot read it."""
-        delivery = Delivery(shard, entry, fields.get("rt", "unknown"))
+        delivery = Delivery(shard, lane, entry, fields.get("rt", "unknown"))
         try:
             checked_name("runtime id", delivery.runtime_id)
             package = ContextPackage.decode(fields.get("package", ""))

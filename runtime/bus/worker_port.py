@@ -190,7 +190,7 @@ class WorkerPort:
     def _task_keys(self, delivery: Delivery, task_id: str) -> list[str]:
         keys, shard = self._keys, delivery.shard
         return [
-            keys.tasks(shard),
+            keys.lane(shard, delivery.lane),
             keys.task(shard, task_id),
             keys.events(shard, task_id),
             keys.updates(shard, task_id),

@@ -345,7 +345,7 @@ async def test_a_begin_that_is_repeated_for_want_of_an_answer_is_one_attempt(
 ) -> None:
     async with open_delegation_port(settings) as port, open_worker_port(settings) as worker:
         await port.submit(package("a"))
-        shard, entry, runtime_id = (await worker.take()).entry_id.split("/")
+        shard, _, entry, runtime_id = (await worker.take()).entry_id.split("/")
         prefix = f"mt:{settings.tenant}:{{s0{shard}}}:"
         keys = [prefix + name for name in ("tasks", "t:a", "e:a", "u:a", f"in:{runtime_id}", "dead")]
         async with open_clients(settings) as clients:
