@@ -44,7 +44,7 @@ class Attempt:
         self._begun = begun
         self._lease_s = lease_s
         self._backlog_limit = backlog_limit
-        self._control = Control(begun.attempt, begun.emitted, [], begun.remaining_s)
+        self._control = Control(begun.attempt, begun.emitted, list(begun.updates), begun.remaining_s)
         self._scope = anyio.CancelScope()
         self._sending = anyio.Lock()
         self._caught_up = anyio.Event()

@@ -1,7 +1,7 @@
 """A delegation bus in memory, to test workers and engines without a server.
 
-It keeps the promises of `WorkerBus`: attempts, fencing, numbers, cancellation, updates. It has no leases: a test
-says when a task is taken away.
+It keeps the promises of `WorkerBus`: attempts, fencing, numbers, cancellation, corrections, receipts, urgent tasks
+first. It has no leases: a test says when a task is taken away.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 import anyio
 
 from microturn.background_agent.worker_bus import BeatResult, Begun, EmitResult, TaskEntry
-from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Speech
+from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Receipt, Speech
+
+_REFUSABLE = frozenset({"final", "failed"})
+"""Ends that are refused while there is a correction that the worker was not told of."""
 
 
 @dataclass(slots=True)
@@ -25,7 +28,10 @@ class TaskRecord:
     ended: bool = False
     cancelled: bool = False
     updates: list[str] = field(default_factory=list)
+    """The user's corrections; their number is the task's revision."""
     updates_seen: int = 0
+    receipts: list[Receipt] = field(default_factory=list)
+    receipts_seen: int = 0
     beats: int = 0
     events: list[DelegationEvent] = field(default_factory=list)
     unread: int = 0
@@ -68,20 +74,27 @@ class InMemoryWorkerBus:
         """Ask for a task to be stopped."""
         self.tasks[task_id].cancelled = True
 
-    def update(self, task_id: str, text: str) -> None:
-        """Tell a task what has changed."""
-        self.tasks[task_id].updates.append(text)
+    def update(self, task_id: str, text: str) -> bool:
+        """Correct a task; false where it has ended, which is too late."""
+        record = self.tasks[task_id]
+        if not record.ended:
+            record.updates.append(text)
+        return not record.ended
+
+    def receipt(self, receipt: Receipt) -> None:
+        """Say what has become of an event's words."""
+        self.tasks[receipt.task_id].receipts.append(receipt)
 
     def read_all(self, task_id: str) -> None:
         """Take in all events of a task, so that its backlog is empty."""
         self.tasks[task_id].unread = 0
 
-    async def take(self) -> TaskEntry:
+    async def take(self, *, urgent_only: bool = False) -> TaskEntry:
         """See `WorkerBus`."""
         async with self._arrived:
-            while not self._waiting:
+            while (task_id := self._next(urgent_only)) is None:
                 await self._arrived.wait()
-            task_id = self._waiting.pop(0)
+            self._waiting.remove(task_id)
         return TaskEntry(task_id, self.tasks[task_id].package)
 
     async def begin(self, entry: TaskEntry) -> Begun | None:
@@ -90,25 +103,38 @@ class InMemoryWorkerBus:
         if record.ended:
             return None
         record.attempt += 1
-        emitted = tuple(record.events)
-        return Begun(record.attempt, record.seq + 1, emitted, record.package.deadline_s)
+        record.updates_seen, record.receipts_seen = len(record.updates), len(record.receipts)
+        newest = {receipt.seq: receipt for receipt in record.receipts}
+        return Begun(
+            record.attempt,
+            record.seq + 1,
+            emitted=tuple(record.events),
+            remaining_s=record.package.deadline_s,
+            receipts=tuple(newest.values()),
+            updates=tuple(record.updates),
+        )
 
     async def emit(
         self, task_id: str, attempt: int, seq: int, event: DelegationEvent, *, finish: bool = False
     ) -> EmitResult:
         """See `WorkerBus`."""
         record = self.tasks[task_id]
-        if record.ended or attempt != record.attempt:
+        if attempt != record.attempt:
             return EmitResult(fenced=True)
+        if record.ended:
+            # The same end seen twice is a call that was repeated: it has succeeded.
+            return EmitResult() if finish and record.events[-1] == event else EmitResult(fenced=True)
         if seq <= record.seq:
             return EmitResult(duplicate=True, cancel=record.cancelled, backlog=record.unread)
+        if finish and event.kind in _REFUSABLE and record.updates_seen < len(record.updates):
+            return _news(record, corrected=True)
         record.events.append(event)
         record.seq = seq
         record.unread += 1
         if finish:
             record.ended = True
             record.done.set()
-        return EmitResult(cancel=record.cancelled, updates=_news(record), backlog=record.unread)
+        return _news(record)
 
     async def beat(self, entry: TaskEntry, attempt: int) -> BeatResult:
         """See `WorkerBus`."""
@@ -116,15 +142,32 @@ class InMemoryWorkerBus:
         if record.ended or attempt != record.attempt:
             return BeatResult(fenced=True)
         record.beats += 1
-        return BeatResult(cancel=record.cancelled, updates=_news(record), backlog=record.unread)
+        news = _news(record)
+        return BeatResult(
+            cancel=news.cancel, updates=news.updates, backlog=news.backlog, receipts=news.receipts
+        )
+
+    def _next(self, urgent_only: bool) -> str | None:
+        """The task that is handed out next: the oldest urgent one, else the oldest."""
+        urgent = [task_id for task_id in self._waiting if self.tasks[task_id].package.urgent]
+        others = [] if urgent_only else self._waiting
+        return next(iter([*urgent, *others]), None)
 
     async def _deliver(self, task_id: str) -> None:
         async with self._arrived:
             self._waiting.append(task_id)
-            self._arrived.notify()
+            self._arrived.notify_all()
 
 
-def _news(record: TaskRecord) -> tuple[str, ...]:
-    news = tuple(record.updates[record.updates_seen :])
-    record.updates_seen = len(record.updates)
-    return news
+def _news(record: TaskRecord, *, corrected: bool = False) -> EmitResult:
+    """What the attempt was not yet told of."""
+    updates = tuple(record.updates[record.updates_seen :])
+    receipts = tuple(record.receipts[record.receipts_seen :])
+    record.updates_seen, record.receipts_seen = len(record.updates), len(record.receipts)
+    return EmitResult(
+        cancel=record.cancelled,
+        updates=updates,
+        backlog=record.unread,
+        receipts=receipts,
+        corrected=corrected,
+    )

@@ -78,8 +78,12 @@ class WorkerBus(Protocol):
     A connection that fails is repeated inside, as long as the lease allows; every method is safe to repeat.
     """
 
-    async def take(self) -> TaskEntry:
-        """Wait for a delivery. A cancelled call loses none: what it took comes again after the lease."""
+    async def take(self, *, urgent_only: bool = False) -> TaskEntry:
+        """Wait for a delivery, an urgent task before any other; with `urgent_only` for an urgent task alone.
+
+        A call that waits for urgent tasks does not wait for one that waits for any. A cancelled call loses none:
+        what it took comes again after the lease.
+        """
 
     async def begin(self, entry: TaskEntry) -> Begun | None:
         """Make the task this worker's.
