@@ -1,22 +1,44 @@
-"""One real server for the folder, a tenant of its own for each test, and what every test hands over."""
+"""One real server for the folder, a tenant of its own for each test, and what every test hands over.
+
+With MICROTURN_TEST_REDIS_SERVER, the path of a server program, all tests here run on that one instead of the
+built-in Valkey; `.ci/second_server` finds one.
+"""
 
 from __future__ import annotations
 
 import itertools
+import os
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from microturn.protocols import ContextPackage, DelegationEvent
-from microturn.runtime.bus import BusSettings, EmbeddedServer
+from microturn.runtime.bus import BusSettings, EmbeddedServer, embedded_server
+
+sys.path.insert(
+    0, str(Path(__file__).parents[3])
+)  # the root, for helpers that tests share, however pytest began
+from tests.runtime.bus.worker_processes import StartWorkers, Workers
 
 LEASE_S = 0.6
 _TENANTS = itertools.count()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def server_program() -> Iterator[Path | None]:
+    """The server program that was asked for; None for the built-in one."""
+    asked = os.environ.get("MICROTURN_TEST_REDIS_SERVER")
+    with pytest.MonkeyPatch.context() as patch:
+        if asked:
+            patch.setattr(embedded_server, "find_binary", lambda: Path(asked))
+        yield Path(asked) if asked else None
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, server_program: Path | None) -> Iterator[EmbeddedServer]:
     with EmbeddedServer(tmp_path_factory.mktemp("server")) as running:
         yield running
 
@@ -37,12 +59,14 @@ def package() -> Callable[..., ContextPackage]:
         deadline_s: float = 30.0,
         idempotency_key: str | None = None,
         session_id: str = "session",
+        urgent: bool = False,
     ) -> ContextPackage:
         return ContextPackage(
             task_id=task_id,
             session_id=session_id,
             idempotency_key=idempotency_key or task_id,
             intent=intent,
+            urgent=urgent,
             said_start_ms=0,
             said_end_ms=400,
             local_time="2026-01-01T12:00:00+00:00",
@@ -63,6 +87,13 @@ def partial() -> Callable[[str, int, int], DelegationEvent]:
 
 
 @pytest.fixture
-def worker_program() -> Path:
-    """A worker that runs as a process of its own; see there for what it takes."""
-    return Path(__file__).with_name("worker_program.py")
+def start_workers(settings: BusSettings) -> Iterator[StartWorkers]:
+    """Starts workers and waits until all are ready; they end with the test."""
+    with ExitStack() as ends:
+
+        def start(count: int, at: BusSettings = settings, *, clock_offset_s: float = 0.0) -> Workers:
+            workers = Workers(at, count, clock_offset_s=clock_offset_s)
+            ends.callback(workers.end)
+            return workers
+
+        yield start

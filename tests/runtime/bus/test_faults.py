@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,82 +15,15 @@ import anyio
 import pytest
 
 from microturn.protocols import ContextPackage, DelegationEvent
-from microturn.runtime.bus import BusSettings, DelegationPort, EmbeddedServer, open_delegation_port
+from microturn.runtime.bus import BusSettings, EmbeddedServer, open_delegation_port
 from microturn.runtime.bus.connection import open_clients
 from microturn.runtime.bus.raw import command
 from microturn.runtime.testing import Faults, FaultyLink
+from tests.runtime.bus.worker_processes import StartWorkers, assert_whole, collect
 
 pytestmark = [pytest.mark.redis, pytest.mark.anyio]
 
 MakePackage = Callable[..., ContextPackage]
-
-
-class Workers:
-    """The processes of one `worker_program.py`, ready to take tasks, and what they say."""
-
-    def __init__(self, program: Path, settings: BusSettings, count: int) -> None:
-        self._program = subprocess.Popen(
-            [sys.executable, str(program), settings.url, settings.tenant, str(settings.lease_s), str(count)],
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        for _ in range(count):
-            assert self._line()[0] == "ready"
-
-    async def said(self, *words: str) -> int:
-        """Wait until one of them says this of a task, and return its process id."""
-        while True:
-            what, pid, *rest = await anyio.to_thread.run_sync(self._line)
-            if (what, *rest) == words:
-                return int(pid)
-
-    def end(self) -> None:
-        """Kill all and collect what is left."""
-        os.killpg(self._program.pid, signal.SIGKILL)
-        self._program.communicate()
-
-    def _line(self) -> list[str]:
-        assert self._program.stdout is not None
-        line = self._program.stdout.readline()
-        assert line, "the worker program has ended"
-        return line.split()
-
-
-StartWorkers = Callable[..., Workers]
-
-
-@pytest.fixture
-def start_workers(settings: BusSettings, worker_program: Path) -> Iterator[StartWorkers]:
-    """Starts workers and waits until all are ready; they end with the test."""
-    with ExitStack() as ends:
-
-        def start(count: int, at: BusSettings = settings) -> Workers:
-            workers = Workers(worker_program, at, count)
-            ends.callback(workers.end)
-            return workers
-
-        yield start
-
-
-async def collect(port: DelegationPort, tasks: int) -> dict[str, list[DelegationEvent]]:
-    """Read events until so many tasks have ended; a gap fails the test."""
-    seen: dict[str, list[DelegationEvent]] = {}
-    async for event in port.events():
-        assert isinstance(event, DelegationEvent), event
-        seen.setdefault(event.task_id, []).append(event)
-        port.acknowledge_nowait(event.task_id, event.seq)
-        tasks -= event.is_terminal
-        if tasks == 0:
-            break
-    return seen
-
-
-def assert_whole(events: list[DelegationEvent], parts: int) -> None:
-    """All numbers in order, every part once and in order, one end."""
-    assert [event.seq for event in events] == list(range(parts + 2))
-    assert [event.kind for event in events] == ["accepted", *["partial"] * parts, "final"]
-    assert [event.text for event in events[1:-1]] == [str(number) for number in range(parts)]
 
 
 async def test_a_killed_worker_is_replaced_and_the_task_goes_on_where_it_was(

@@ -1,16 +1,29 @@
 """Small workers in processes of their own, for tests that kill, stop and restart them.
 
-Usage: worker_program.py URL TENANT LEASE_S COUNT. So many workers are forked, because one import is slow enough. The
-intent of a package is `stream COUNT INTERVAL_MS` or `die`. Each worker prints `ready PID`, then `begun PID TASK
-ATTEMPT` for each task, then `ended PID TASK HOW`.
+Usage: worker_program.py URL TENANT LEASE_S COUNT CLOCK_OFFSET_S. So many workers are forked, because one import is slow
+enough; their clocks are wrong by so much. The intent of a package is `stream COUNT INTERVAL_MS`, `silent MS` (a tool
+that says nothing), or `die`. Each worker prints `ready PID`, then `begun PID TASK ATTEMPT` for each task, then `ended
+PID TASK HOW`.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 
-import anyio
+
+def set_clocks(offset_s: float) -> None:
+    """Let every clock of this process be wrong; before the event loop is imported, which keeps its own reference."""
+    real_time, real_monotonic = time.time, time.monotonic
+    time.time = lambda: real_time() + offset_s
+    time.monotonic = lambda: real_monotonic() + offset_s
+
+
+if __name__ == "__main__":
+    set_clocks(float(sys.argv[5]))
+
+import anyio  # only now, as it keeps its own reference to the clocks
 
 from microturn.background_agent.worker_bus import Begun, TaskEntry
 from microturn.protocols import DelegationEvent, EventKind
@@ -53,22 +66,24 @@ class Attempt:
                 return
             await anyio.sleep(interval_s)
 
+    async def work(self) -> None:
+        match self.entry.package.intent.split():
+            case ["die"]:
+                os._exit(1)
+            case ["silent", ms]:
+                await anyio.sleep(int(ms) / 1000)
+            case ["stream", count, interval_ms]:
+                await self.stream(int(count), int(interval_ms) / 1000)
+
     async def run(self) -> None:
-        words = self.entry.package.intent.split()
-        if words[0] == "die":
-            os._exit(1)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.beat, tasks.cancel_scope)
-            await self.stream(int(words[1]), int(words[2]) / 1000)
+            await self.work()
             tasks.cancel_scope.cancel()
         if not self.fenced:
             await self.emit("cancelled" if self.cancelled else "final", finish=True)
-        say(
-            "ended",
-            os.getpid(),
-            self.task_id,
-            "fenced" if self.fenced else "cancelled" if self.cancelled else "final",
-        )
+        how = "fenced" if self.fenced else "cancelled" if self.cancelled else "final"
+        say("ended", os.getpid(), self.task_id, how)
 
 
 def say(*words: object) -> None:
