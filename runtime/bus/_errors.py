@@ -2,9 +2,12 @@
 
 MicroturnError
 ├── UserError
+│   ├── BusAddressError         a URL that names no server, cluster or service
 │   ├── BusNameError            a tenant, runtime, worker or task name that cannot be part of a key
 │   ├── PackageTooLargeError    a package or an event is larger than the bus carries
-│   └── UnfitServerError        the server answers, but would lose what it is given: too old, or evicting
+│   ├── RuntimeIdTakenError     another live process has this runtime id
+│   ├── UnfitServerError        the server answers, but would lose what it is given: too old, or evicting
+│   └── UnfitSettingsError      another process has laid the bus out otherwise
 └── UnavailableError
     ├── BusUnreachableError     no server answers at the address
     ├── QueueFullError          the queue of tasks is at its limit, or the server's memory is
@@ -20,6 +23,16 @@ A URL in a message has lost its user name and password; no message holds anythin
 from __future__ import annotations
 
 from microturn.protocols import UnavailableError, UserError
+
+
+class BusAddressError(UserError):
+    """A URL names no server, cluster or service."""
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(
+            f"cannot use {where} as the address of the bus: {what}; write redis://HOST:PORT, rediss://HOST:PORT, "
+            "unix:///PATH, redis+cluster://HOST:PORT,HOST:PORT or redis+sentinel://HOST:PORT,HOST:PORT/SERVICE"
+        )
 
 
 class BusNameError(UserError):
@@ -44,6 +57,20 @@ class PackageTooLargeError(UserError):
 
 class UnfitServerError(UserError):
     """The server answers, but would lose what it is given."""
+
+
+class UnfitSettingsError(UserError):
+    """Another process has laid the bus out otherwise."""
+
+
+class RuntimeIdTakenError(UserError):
+    """Another live process has this runtime id; both would say what comes."""
+
+    def __init__(self, runtime_id: str) -> None:
+        super().__init__(
+            f"cannot open a port as runtime {runtime_id!r}: another live process has this id; end that process, choose "
+            "another id, or leave it out to get a new one"
+        )
 
 
 class BusUnreachableError(UnavailableError):
