@@ -15,6 +15,8 @@ import re
 from microturn.protocols import ContextPackage, ToolSpec
 
 _STEM_CHARS = 5
+_MOST_CHARS = 20_000
+"""Of what the user said, the newest so many are looked at: more is no speech, and would hold up the event loop."""
 _WORD = re.compile(r"[a-z]{3,}")
 _COMMON_WORDS = """
 the and for with one all any user users from that this what when where which after some something about than into
@@ -28,7 +30,7 @@ class EffectGuard:
 
     def __init__(self, package: ContextPackage) -> None:
         said = [turn.text for turn in package.history if turn.speaker == "user"]
-        self._wanted = _stems(" ".join([*said, package.intent]))
+        self._wanted = _stems(" ".join([package.intent, *reversed(said)]))
         self._has_read = False
 
     def has_read(self, text: str) -> None:
@@ -49,4 +51,8 @@ class EffectGuard:
 
 def _stems(text: str) -> set[str]:
     """The words that carry meaning, cut short so that their forms agree."""
-    return {word[:_STEM_CHARS].rstrip("s") for word in _WORD.findall(text.lower()) if word not in _COMMON}
+    return {
+        word[:_STEM_CHARS].rstrip("s")
+        for word in _WORD.findall(text[:_MOST_CHARS].lower())
+        if word not in _COMMON
+    }

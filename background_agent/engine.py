@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
-from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Speech
+from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Receipt, Speech
 from microturn.tools import ToolRegistry
 
 
@@ -28,15 +28,38 @@ class Emit(Protocol):
 
 @dataclass(slots=True)
 class Control:
-    """What the worker tells a running engine."""
+    """What the worker tells a running engine. Each run has its own; the lists in it belong to the attempt."""
 
     attempt: int = 1
     emitted: Sequence[DelegationEvent] = ()
-    """What earlier attempts sent. It may have been spoken, and cannot be unsaid."""
+    """What was sent for this task, oldest first, by earlier attempts and by earlier runs of this one; what this run
+    sends is appended. It may have been spoken, and cannot be unsaid."""
     updates: list[str] = field(default_factory=list)
     """Corrections from the user since the task began, oldest first; appended to while the engine runs."""
     remaining_s: float = 60.0
-    """Time left when the attempt began."""
+    """Time left when the run began."""
+    receipts: dict[int, Receipt] = field(default_factory=dict)
+    """What has become of the words in `emitted`, by number, where it is known; kept up to date while it runs."""
+    revision: int = field(init=False)
+    """How many of the corrections what is emitted now takes into account: at first, those from before the run."""
+
+    def __post_init__(self) -> None:
+        self.revision = len(self.updates)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there are corrections that the engine has not taken in."""
+        return len(self.updates) > self.revision
+
+    def news(self) -> tuple[str, ...]:
+        """Take in the corrections that came since the run began or since the last call, oldest first.
+
+        What is emitted from then on counts as heeding them. An engine that never calls it is run again with them
+        when it ends.
+        """
+        new = tuple(self.updates[self.revision :])
+        self.revision = len(self.updates)
+        return new
 
 
 class AgentEngine(Protocol):
@@ -44,6 +67,9 @@ class AgentEngine(Protocol):
 
     async def run(self, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control) -> None:
         """Do the task; the last event emitted is `final` or `failed`.
+
+        Where that end came before a correction from the user was heeded it is refused: the run is cancelled, and
+        the engine is run again with a `control` that has the correction and all that was sent.
 
         Raises:
             UnavailableError: the model cannot be reached. The worker reports the task as failed.

@@ -22,11 +22,13 @@ from microturn.background_agent.chat_client import ChatAnswer, ChatClient, as_js
 from microturn.background_agent.dialect import Dialect, dialect_for
 from microturn.background_agent.effect_guard import EffectGuard
 from microturn.background_agent.engine import Control, Emit
+from microturn.background_agent.heard import heard_note
+from microturn.background_agent.journal import Journal
 from microturn.background_agent.narrator import Narrator
 from microturn.background_agent.prefix_cache import PrefixCache
 from microturn.background_agent.profile import ModelProfile
 from microturn.background_agent.prompt import task_text
-from microturn.background_agent.tool_runner import ToolRunner, replayed
+from microturn.background_agent.tool_runner import ToolRunner
 from microturn.background_agent.transcript import (
     Call,
     Calls,
@@ -35,7 +37,6 @@ from microturn.background_agent.transcript import (
     Final,
     Malformed,
     Note,
-    Outcome,
     Said,
     Task,
 )
@@ -126,7 +127,7 @@ class LoopEngine:
 
 
 class _Run:
-    """One attempt at one task."""
+    """One run at one task."""
 
     def __init__(
         self, engine: LoopEngine, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control
@@ -134,20 +135,21 @@ class _Run:
         self._engine = engine
         self._control = control
         self._dialect = engine.dialect(tools.specs())
-        self._narrator = Narrator(package.task_id, emit, control.emitted)
+        journal = Journal.read(control.emitted)
+        self._narrator = Narrator(package.task_id, emit, control)
         self._guard = EffectGuard(package)
         self._runner = ToolRunner(
-            package, tools, emit, narrator=self._narrator, guard=self._guard, data_dir=engine.data_dir
+            package,
+            tools,
+            emit,
+            narrator=self._narrator,
+            guard=self._guard,
+            data_dir=engine.data_dir,
+            journal=journal,
         )
-        replay = replayed(control.emitted)
-        self._entries: list[Entry] = [Task(task_text(package, engine.profile.context_chars)), *replay]
-        self._called = {_key(entry.call) for entry in replay if isinstance(entry, Outcome)}
-        self._next_call = 1 + max((e.call.index for e in replay if isinstance(e, Outcome)), default=-1)
-        for entry in replay:
-            self._guard.has_read(entry.text if isinstance(entry, Outcome) else "")
-        if replay and self._narrator.said:
-            self._entries.append(Note(f"The user was already told: {self._narrator.said}"))
-        self._updates = 0
+        self._entries: list[Entry] = [Task(task_text(package, engine.profile.context_chars))]
+        self._called = {_key(outcome.call) for outcome in journal.finished}
+        self._next_call = journal.next_index
         self._faults = 0
         self._must_answer = False
         self._started_s = anyio.current_time()
@@ -156,17 +158,28 @@ class _Run:
     async def go(self) -> None:
         """Step until there is an answer or a limit is met."""
         limits = self._engine.limits
+        await self._resume()
         for step in range(limits.steps):
-            self._take_updates()
+            self._take_news()
             final_only = self._must_answer or step == limits.steps - 1 or self._is_late()
             decision = await self._ask(final_only=final_only)
-            if isinstance(decision, Final) and not self._has_updates():
+            if isinstance(decision, Final) and not self._control.has_news:
                 await self._narrator.final(decision.text, self._detail(step + 1))
                 return
             await self._act(decision)
             if self._faults > 1:
                 break
         await self._narrator.fail(COULD_NOT, self._detail(limits.steps) | {"reason": "no_answer"})
+
+    async def _resume(self) -> None:
+        """Take up what earlier runs have called and said, and what the user has said to it."""
+        earlier = self._control.updates[: self._control.revision]
+        for outcome in await self._runner.resume():
+            self._called.add(_key(outcome.call))
+            self._entries += [Calls((outcome.call,)), outcome]
+        self._note_heard()
+        for text in earlier:
+            self._note_update(text)
 
     async def _act(self, decision: Decision) -> None:
         """Do what a decision says, short of ending."""
@@ -207,12 +220,12 @@ class _Run:
         try:
             async with aclosing(self._engine.client.stream(request, answer)) as pieces:
                 async for _ in pieces:
-                    if self._has_updates():
+                    if self._control.has_news:
                         break
                     await self._narrator.hear(self._dialect.visible(answer.text))
         finally:
             self._count(answer)
-        if self._has_updates():
+        if self._control.has_news:
             self._narrator.drop_remark()
             return Said(self._dialect.visible(answer.text))
         decision = self._dialect.decide(answer, self._next_call)
@@ -225,16 +238,23 @@ class _Run:
         self._usage.cached_tokens += answer.cached_tokens
         self._usage.completion_tokens += answer.completion_tokens
 
-    def _has_updates(self) -> bool:
-        return len(self._control.updates) > self._updates
-
-    def _take_updates(self) -> None:
+    def _take_news(self) -> None:
         """Tell the model what the user has said since; more may be called for after all."""
-        for text in self._control.updates[self._updates :]:
-            self._entries.append(Note(f"The user now says: {text}"))
-            self._guard.is_told(text)
+        news = self._control.news()
+        if news:
+            self._note_heard()
+        for text in news:
+            self._note_update(text)
             self._must_answer = False
-        self._updates = len(self._control.updates)
+
+    def _note_update(self, text: str) -> None:
+        self._entries.append(Note(f"The user now says: {text}"))
+        self._guard.is_told(text)
+
+    def _note_heard(self) -> None:
+        """Tell the model how much of its words the user has heard."""
+        if note := heard_note(self._narrator.words, self._engine.profile.context_chars):
+            self._entries.append(Note(note))
 
     def _is_late(self) -> bool:
         limits = self._engine.limits

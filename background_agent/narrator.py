@@ -1,41 +1,64 @@
 """Turns what a run finds into events with words to be spoken, each thing once.
 
-It cuts the growing answer into sentences, remembers what was said by this attempt and by those before it, and
-leaves out what would be said twice. Knows nothing of models; when it is spoken is the weaver's business.
+It cuts the growing answer into sentences, remembers what was said by this run and by those before it, and leaves out
+what would be said twice: what the user has heard, and what is on its way to be heard. Knows nothing of models; when
+it is spoken is the weaver's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from pydantic import JsonValue
 
-from microturn.background_agent.engine import Emit
+from microturn.background_agent.engine import Control, Emit
+from microturn.background_agent.heard import WAITING_PRIORITY, Words, is_said_now, words_sent
 from microturn.background_agent.sentences import SentenceSplitter, says_nothing_new
 from microturn.background_agent.speech_text import to_speech
-from microturn.protocols import DelegationEvent, Speech
+from microturn.protocols import Speech
 
-_WAITING_PRIORITY = -1
-"""Words that fill a wait are said after any that carry a result."""
+SCHEDULED: Final[dict[str, JsonValue]] = {"scheduled": True}
+"""Detail of words that a tool has scheduled: an effect of its call, which a correction does not undo by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentence:
+    """Words that this run has sent, and the corrections that they heed."""
+
+    text: str
+    revision: int
 
 
 class Narrator:
-    """The voice of one attempt. One task owns it."""
+    """The voice of one run. One task owns it."""
 
-    def __init__(self, task_id: str, emit: Emit, emitted: Sequence[DelegationEvent]) -> None:
+    def __init__(self, task_id: str, emit: Emit, control: Control) -> None:
         self._task_id = task_id
         self._emit = emit
-        speeches = [event.speech for event in emitted if event.speech is not None]
-        self._said = [speech.text for speech in speeches if _is_said_now(speech)]
+        self._control = control
+        self._sent: list[_Sentence] = []
         self._splitter = SentenceSplitter()
         self._taken = 0
-        self._waits = len(speeches)
+        self._waits = sum(event.speech is not None for event in control.emitted)
         self._waiting = False
 
     @property
+    def words(self) -> list[Words]:
+        """What was sent for this task to be said now, by any run, and how much of it was heard."""
+        control = self._control
+        return words_sent(control.emitted, control.receipts, control.revision)
+
+    @property
     def said(self) -> str:
-        """All that was said for this task, by any attempt."""
-        return " ".join(self._said)
+        """What need not be said again: what was heard, and what is on its way."""
+        words = self.words
+        told = [one.counted for one in words]
+        known = {one.text for one in words}
+        revision = self._control.revision
+        # What was sent and is not among the events yet counts, unless a correction has made it worthless.
+        told += [one.text for one in self._sent if one.revision == revision and one.text not in known]
+        return " ".join(told)
 
     async def hear(self, text: str) -> None:
         """Take in an answer as far as it has come; its whole sentences are sent as `partial`."""
@@ -67,7 +90,7 @@ class Narrator:
         if not words or not (spoken := to_speech(words)):
             return None
         self._waiting = True
-        return Speech(text=spoken, mode="idle", priority=_WAITING_PRIORITY, supersede_key=self._wait_key())
+        return Speech(text=spoken, mode="idle", priority=WAITING_PRIORITY, supersede_key=self._wait_key())
 
     def result(self, words: str | None) -> Speech | None:
         """The sentence of a tool that is worth saying, or None."""
@@ -78,10 +101,17 @@ class Narrator:
         await self._emit("progress", speech=self.wait_with(words), text=words)
 
     async def say(self, speech: Speech) -> None:
-        """Send words that a tool has scheduled itself, as they are."""
-        if _is_said_now(speech):
-            self._said.append(speech.text)
-        await self._emit("partial", speech=speech, text=speech.text)
+        """Send words that a tool has scheduled itself, as they are; not twice where its call is repeated."""
+        if self._is_scheduled(speech):
+            return
+        self._note(speech)
+        await self._emit("partial", speech=speech, text=speech.text, detail=SCHEDULED)
+
+    def _is_scheduled(self, speech: Speech) -> bool:
+        """Whether the same words for the same time were sent before, and no correction has come since."""
+        revision = self._control.revision
+        earlier = (event.speech for event in self._control.emitted if event.revision == revision)
+        return speech.not_before_ms is not None and speech in earlier
 
     async def _partial(self, sentence: str) -> None:
         speech = self._speech(sentence)
@@ -97,8 +127,13 @@ class Narrator:
         spoken = to_speech(text)
         if not spoken or says_nothing_new(spoken, self.said):
             return None
-        self._said.append(spoken)
-        return Speech(text=spoken, supersede_key=self._replaces())
+        speech = Speech(text=spoken, supersede_key=self._replaces())
+        self._note(speech)
+        return speech
+
+    def _note(self, speech: Speech) -> None:
+        if is_said_now(speech):
+            self._sent.append(_Sentence(speech.text, self._control.revision))
 
     def _replaces(self) -> str | None:
         """The key of the waiting words that a result replaces. It is given once: results never replace results."""
@@ -111,8 +146,3 @@ class Narrator:
 
     def _wait_key(self) -> str:
         return f"{self._task_id}/waiting/{self._waits}"
-
-
-def _is_said_now(speech: Speech) -> bool:
-    """Whether the words are an answer for now: not a wait, not a reminder for later, not silent."""
-    return speech.not_before_ms is None and speech.mode != "silent" and speech.priority != _WAITING_PRIORITY

@@ -10,15 +10,19 @@ from pathlib import Path
 
 import anyio
 import platformdirs
-from pydantic import JsonValue
 
 from microturn.background_agent.engine import AgentEngine, Control, Emit
+from microturn.background_agent.journal import call_detail
+from microturn.background_agent.narrator import SCHEDULED
 from microturn.background_agent.speech_text import to_speech
+from microturn.background_agent.transcript import Call
 from microturn.protocols import ContextPackage, Speech
-from microturn.tools import Match, ToolContext, ToolRegistry, ToolResult
+from microturn.tools import ToolContext, ToolRegistry, ToolResult
 
 MOST_TRIES = 3
 """Calls that are tried before the request is left to the engine behind."""
+MOST_CHARS = 300
+"""Longest request that is compared with phrases; whoever says more asks for more than one thing. Our choice."""
 
 
 class ReflexEngine:
@@ -31,46 +35,63 @@ class ReflexEngine:
     async def run(self, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control) -> None:
         """Answer by reflex where a phrase fits, else let the engine behind do the task.
 
+        A task for which anything was sent before is not fresh: the engine behind knows how to take it up.
+
         Raises:
             UnavailableError: what the engine behind raises.
         """
-        fresh = control.attempt == 1 and not control.emitted and not control.updates
-        for match in tools.matches(package.intent)[:MOST_TRIES] if fresh else ():
-            if await self._answer(match, package, tools, emit):
+        fresh = not control.emitted and not control.updates and len(package.intent) <= MOST_CHARS
+        matches = tools.matches(package.intent)[:MOST_TRIES] if fresh else []
+        for number, match in enumerate(matches):
+            reflex = _Reflex(Call(number, match.tool, match.arguments), package, tools, emit)
+            if not control.has_news and await reflex.answer(self._data_dir):
                 return
         await self._behind.run(package, tools, emit, control)
 
-    async def _answer(self, match: Match, package: ContextPackage, tools: ToolRegistry, emit: Emit) -> bool:
+
+class _Reflex:
+    """One call that answers a request."""
+
+    def __init__(self, call: Call, package: ContextPackage, tools: ToolRegistry, emit: Emit) -> None:
+        self._call = call
+        self._package = package
+        self._tools = tools
+        self._emit = emit
+        self._has_effect = tools.get(call.tool).spec.side_effect != "none"
+        self._scheduled: list[Speech] = []
+
+    async def answer(self, data_dir: Path) -> bool:
         """Make the call; say its result and end the task, unless it went wrong."""
-        scheduled: list[Speech] = []
-
-        async def note(speech: Speech) -> None:
-            scheduled.append(speech)
-
-        context = ToolContext(
-            package=package,
-            progress=_ignore,
-            say=note,
-            data_dir=self._data_dir,
-            idempotency_key=ToolContext.key(package.task_id, 0),
-        )
+        detail = call_detail(self._call)
+        if self._has_effect:
+            # Noted before it is made, so that whoever takes over from here does not make it a second time.
+            await self._emit("tool_started", detail=detail)
         started_s = anyio.current_time()
-        result = await tools.call(match.tool, match.arguments, context)
+        result = await self._tools.call(self._call.tool, self._call.arguments, self._context(data_dir))
+        detail |= {"duration_s": round(anyio.current_time() - started_s, 4), "is_error": result.is_error}
         if result.is_error:
+            if self._has_effect:
+                await self._emit("tool_finished", text=result.text, detail=detail)
             return False
-        for speech in scheduled:
-            await emit("partial", speech=speech, text=speech.text)
-        detail: dict[str, JsonValue] = {
-            "tool": match.tool,
-            "call": 0,
-            "arguments": match.arguments,
-            "duration_s": round(anyio.current_time() - started_s, 4),
-        }
-        await emit("tool_finished", text=result.text, detail=detail)
-        await emit(
+        for speech in self._scheduled:
+            await self._emit("partial", speech=speech, text=speech.text, detail=SCHEDULED)
+        await self._emit("tool_finished", text=result.text, detail=detail)
+        await self._emit(
             "final", speech=Speech(text=_spoken(result)), text=result.text, detail={"engine": "reflex"}
         )
         return True
+
+    def _context(self, data_dir: Path) -> ToolContext:
+        return ToolContext(
+            package=self._package,
+            progress=_ignore,
+            say=self._schedule,
+            data_dir=data_dir,
+            idempotency_key=ToolContext.key(self._package.task_id, self._call.index),
+        )
+
+    async def _schedule(self, speech: Speech) -> None:
+        self._scheduled.append(speech)
 
 
 def _spoken(result: ToolResult) -> str:

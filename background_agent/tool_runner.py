@@ -1,7 +1,9 @@
 """Runs the calls that a model asks for, and reports each as events.
 
 A call has a number in its task and keeps it in a repeated attempt, so that a tool with effects can tell the
-repetition. What an earlier attempt finished is not called again: its result is read from the events it sent.
+repetition. What an earlier run finished is not called again: its result is read from the events it sent. What it
+began and did not finish is made good first: an idempotent call is repeated under its number, and of one that must not
+be repeated the user and the model are told that nobody knows whether it was done.
 """
 
 from __future__ import annotations
@@ -11,14 +13,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
-from pydantic import JsonValue
 
 from microturn.background_agent.effect_guard import EffectGuard
 from microturn.background_agent.engine import Emit
+from microturn.background_agent.journal import NOT_KNOWN, UNKNOWN_TEXT, Journal, call_detail
 from microturn.background_agent.narrator import Narrator
-from microturn.background_agent.transcript import Call, Calls, Entry, Outcome
-from microturn.protocols import ContextPackage, DelegationEvent, Speech, ToolSpec
+from microturn.background_agent.transcript import Call, Outcome
+from microturn.protocols import ContextPackage, Speech, ToolSpec
 from microturn.tools import ToolContext, ToolRegistry, ToolResult
+
+READS_KEPT = 4
+"""Results of earlier runs, of calls without an effect, that a model is shown again. Our choice."""
+DOUBT = "I was interrupted in the middle of one step, {name}, so I can't tell whether it was done."
+"""Said of a call with an effect that may or may not have been made, and is not made again."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +42,7 @@ class ToolRunner:
         narrator: Narrator,
         guard: EffectGuard,
         data_dir: Path,
+        journal: Journal,
     ) -> None:
         self._package = package
         self._tools = tools
@@ -43,6 +51,31 @@ class ToolRunner:
         self._narrator = narrator
         self._data_dir = data_dir
         self._guard = guard
+        self._journal = journal
+        self._in_doubt = set(journal.in_doubt)
+
+    async def resume(self) -> list[Outcome]:
+        """Make good what earlier runs left unfinished; return the outcomes of all calls before this run."""
+        effects = [name for name, spec in self._specs.items() if spec.side_effect != "none"]
+        for outcome in self._journal.finished:
+            self._guard.has_read(outcome.text)
+        outcomes = list(self._journal.newest(READS_KEPT, effects))
+        for call in self._journal.unfinished:
+            spec = self._specs.get(call.tool)
+            if spec is None or spec.side_effect == "unsafe":
+                outcomes.append(await self._leave_in_doubt(call))
+            elif spec.side_effect == "idempotent":
+                outcomes.append(_outcome(call, await self._make(call)))
+        return outcomes
+
+    async def _leave_in_doubt(self, call: Call) -> Outcome:
+        """Close a call of which nobody knows whether it was done, and say so."""
+        self._in_doubt.add(call.tool)
+        _log.warning("tool %s is not called again: it may have been done", call.tool)
+        detail = call_detail(call) | {"is_error": True, "outcome": NOT_KNOWN}
+        doubt = self._narrator.result(DOUBT.format(name=call.tool.replace("_", " ")))
+        await self._emit("tool_finished", speech=doubt, text=UNKNOWN_TEXT, detail=detail)
+        return Outcome(call, UNKNOWN_TEXT, is_error=True)
 
     async def run(self, calls: Sequence[Call]) -> list[tuple[Outcome, ToolResult]]:
         """Run calls that were asked for at once: together where none has an effect, else one after the other."""
@@ -73,12 +106,18 @@ class ToolRunner:
             return ToolResult(
                 text=f"`{spec.name}` was not called: the user did not ask for that.", is_error=True
             )
+        if call.tool in self._in_doubt:
+            return ToolResult(text=UNKNOWN_TEXT, is_error=True)
         filler = self._narrator.wait_with(spec.spoken_filler if spec is not None else None)
-        detail: dict[str, JsonValue] = {"tool": call.tool, "call": call.index, "arguments": call.arguments}
-        await self._emit("tool_started", speech=filler, detail=detail)
+        await self._emit("tool_started", speech=filler, detail=call_detail(call))
+        return await self._make(call)
+
+    async def _make(self, call: Call) -> ToolResult:
+        """Make a call that was noted as begun, and note how it ended."""
         started_s = anyio.current_time()
         result = await self._tools.call(call.tool, call.arguments, self._context(call))
-        detail |= {"duration_s": round(anyio.current_time() - started_s, 4), "is_error": result.is_error}
+        duration_s = round(anyio.current_time() - started_s, 4)
+        detail = call_detail(call) | {"duration_s": duration_s, "is_error": result.is_error}
         speech: Speech | None = None if result.is_error else self._narrator.result(result.spoken)
         self._guard.has_read(result.text)
         await self._emit("tool_finished", speech=speech, text=result.text, detail=detail)
@@ -96,16 +135,3 @@ class ToolRunner:
 
 def _outcome(call: Call, result: ToolResult) -> Outcome:
     return Outcome(call, result.text, result.is_error, result.retryable)
-
-
-def replayed(emitted: Sequence[DelegationEvent]) -> list[Entry]:
-    """What earlier attempts called and were answered, as a transcript; a call without an answer is left out."""
-    entries: list[Entry] = []
-    for event in emitted:
-        if event.kind != "tool_finished":
-            continue
-        tool, index, arguments = (event.detail.get(key) for key in ("tool", "call", "arguments"))
-        if isinstance(tool, str) and isinstance(index, int) and isinstance(arguments, dict):
-            call = Call(index, tool, arguments)
-            entries += [Calls((call,)), Outcome(call, event.text, bool(event.detail.get("is_error")))]
-    return entries

@@ -284,7 +284,7 @@ async def test_a_second_attempt_calls_nothing_again_and_says_nothing_again() -> 
     assert events.spoken() == ["It is rather a lot."]
     shown = model.messages()
     assert any('"double"' in text for role, text in shown if role == "assistant")
-    assert "already told" in shown[-1][1]
+    assert "has not heard this yet, but will" in shown[-1][1]
 
 
 async def test_a_correction_during_the_answer_starts_another_step() -> None:
