@@ -85,20 +85,6 @@ async def test_a_package_that_kills_its_workers_is_given_up_after_three(
             assert await command(clients.commands, "XLEN", f"mt:{settings.tenant}:{{s00}}:dead") == 1
 
 
-async def test_a_streaming_task_stops_when_it_is_cancelled(
-    settings: BusSettings, package: MakePackage, start_workers: StartWorkers
-) -> None:
-    workers = start_workers(1)
-    async with open_delegation_port(settings) as port:
-        await port.submit(package("a", intent="stream 1000 20"))
-        await workers.said("begun", "a", "1")
-        assert await port.cancel("a", "enough") == "asked"
-        seen = await collect(port, 1)
-        assert seen["a"][-1].kind == "cancelled"
-        assert len(seen["a"]) < 100
-        await workers.said("ended", "a", "cancelled")
-
-
 async def test_nothing_is_lost_or_twice_when_the_server_is_killed_and_comes_back(
     tmp_path: Path, package: MakePackage, start_workers: StartWorkers
 ) -> None:

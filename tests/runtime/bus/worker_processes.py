@@ -40,7 +40,9 @@ class Workers:
                 return int(pid)
 
     def end(self) -> list[list[str]]:
-        """Kill all, and return what they said that nobody has read."""
+        """Kill all, and return what they said that nobody has read; nothing if they have been ended before."""
+        if self._program.returncode is not None:
+            return []
         os.killpg(self._program.pid, signal.SIGKILL)
         out, _ = self._program.communicate()
         return [line.split() for line in out.splitlines()]
