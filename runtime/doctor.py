@@ -27,7 +27,8 @@ from rich.text import Text
 from microturn.background_agent.engine_choice import LARGE_MODEL, SMALL_MODEL, free_memory_bytes
 from microturn.protocols import MicroturnError
 from microturn.runtime.audio_device import device_names
-from microturn.runtime.bus.connection import address_of, check_server, open_clients
+from microturn.runtime.bus.address import address_of
+from microturn.runtime.bus.connection import check_server, open_clients
 from microturn.runtime.bus.embedded_server import default_data_dir, find_binary
 from microturn.runtime.bus.settings import BusSettings
 from microturn.weights import WEIGHTS, WeightMissingError, cache_directory, locate

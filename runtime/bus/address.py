@@ -80,7 +80,9 @@ def parse_address(url: str) -> BusAddress:
         hosts=tuple(_host_and_port(url, host, _PORTS[kind]) for host in hosts.split(",")),
         service=service,
         login=_login(user_info),
-        sentinel_login={name.removeprefix("sentinel_"): options.pop(name) for name in _SENTINEL_OPTIONS & options.keys()},
+        sentinel_login={
+            name.removeprefix("sentinel_"): options.pop(name) for name in _SENTINEL_OPTIONS & options.keys()
+        },
         tls={"ssl": True, **options} if is_encrypted else {},
     )
 

@@ -12,14 +12,16 @@ from __future__ import annotations
 import logging
 import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from typing import Any
 
 import anyio
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import (
     AuthenticationError,
@@ -36,7 +38,10 @@ from redis.exceptions import (
 )
 
 from microturn.runtime.bus._errors import BusReplyError, BusUnreachableError, UnfitServerError
-from microturn.runtime.bus.raw import command
+from microturn.runtime.bus.address import BusAddress, Kind, address_of, parse_address
+from microturn.runtime.bus.batching import BatchingLink
+from microturn.runtime.bus.link import ClusterLink, Link, ServerLink
+from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.settings import BusSettings
 
 TRANSIENT = (
@@ -55,8 +60,8 @@ _LOGIN = (AuthenticationError, AuthorizationError)
 """What redis-py raises, or hides behind a ConnectionError, when a login is refused."""
 CLOSE_WITHIN_S = 1.0
 """How long closing the connections may take."""
-_COMMAND_CONNECTIONS = 16
-_BLOCKING_CONNECTIONS = 4
+LONGEST_READ_S = 1.0
+"""How long a read may wait on the server. The client waits longer, so that it does not give up an answer."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,49 +70,90 @@ _log = logging.getLogger(__name__)
 class Clients:
     """The two clients of a process."""
 
-    commands: Redis
-    """Short commands: given up after `command_timeout_s`, repeated twice, waits for a free connection."""
-    blocking: Redis
-    """Reads that wait: no limit of its own and no repeats; the caller sets the limit and has the loop."""
+    commands: Link
+    """Short commands: given up after `command_timeout_s`, repeated twice. What is sent at once goes together."""
+    blocking: Link
+    """Reads that wait, for `LONGEST_READ_S` at most: no repeats; the caller sets the limit and has the loop."""
 
 
 @asynccontextmanager
 async def open_clients(settings: BusSettings) -> AsyncIterator[Clients]:
-    """Make the two clients; nothing is connected until the first command."""
-    shared = {
-        "protocol": 2,
-        "decode_responses": True,
-        "encoding_errors": "replace",  # a mangled entry must be rejected as a task, not stop its reader
-        "socket_connect_timeout": settings.command_timeout_s,
-    }
-    commands = BlockingConnectionPool.from_url(
-        settings.url,
-        max_connections=_COMMAND_CONNECTIONS,
-        timeout=settings.command_timeout_s,
-        socket_timeout=settings.command_timeout_s,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.1), 2),
-        **shared,
-    )
-    blocking = ConnectionPool.from_url(
-        settings.url,
-        max_connections=_BLOCKING_CONNECTIONS,
-        socket_timeout=None,
-        retry=Retry(NoBackoff(), 0),
-        **shared,
-    )
-    clients = Clients(Redis.from_pool(commands), Redis.from_pool(blocking))
-    for client in (clients.commands, clients.blocking):
-        client.response_callbacks.clear()  # replies keep the shape in which the server sends them
-    try:
-        yield clients
-    finally:
-        with anyio.move_on_after(CLOSE_WITHIN_S, shield=True):  # also when the caller is being cancelled
-            await clients.commands.aclose()
-            await clients.blocking.aclose()
+    """Make the two clients; nothing is connected until the first command.
+
+    Raises:
+        BusAddressError: the URL is no address of a bus.
+    """
+    address, timeout_s = parse_address(settings.url), settings.command_timeout_s
+    commands = _LINKS[address.kind](address, _Limits(timeout_s, timeout_s, repeats=2))
+    blocking = _LINKS[address.kind](address, _Limits(timeout_s, LONGEST_READ_S + timeout_s, repeats=0))
+    async with own_tasks() as tasks:
+        try:
+            yield Clients(BatchingLink(commands, tasks), blocking)
+        finally:
+            with anyio.move_on_after(CLOSE_WITHIN_S, shield=True):  # also when the caller is being cancelled
+                await commands.aclose()
+                await blocking.aclose()
 
 
-async def check_server(client: Redis, url: str) -> None:
-    """Refuse a server that would lose tasks; warn where a crash of it would.
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """How patient a client is."""
+
+    connect_s: float
+    reply_s: float
+    repeats: int
+    connections: int = 64
+    """To one server. A call beyond waits, or fails and is repeated by its caller."""
+
+    @property
+    def retry(self) -> Retry:
+        return Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.1), self.repeats)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What every kind of client is told; redis-py takes the words as keyword arguments of any type."""
+        return {
+            "protocol": 2,
+            "decode_responses": True,
+            "encoding_errors": "replace",  # a mangled entry must be rejected as a task, not stop its reader
+            "socket_connect_timeout": self.connect_s,
+            "socket_timeout": self.reply_s,
+            "max_connections": self.connections,
+            "retry": self.retry,
+        }
+
+
+def _server_link(address: BusAddress, limits: _Limits) -> Link:
+    pool = BlockingConnectionPool.from_url(address.url, timeout=limits.connect_s, **limits.options)
+    return ServerLink(Redis.from_pool(pool))
+
+
+def _sentinel_link(address: BusAddress, limits: _Limits) -> Link:
+    # Sentinels answer at once or not at all, however long the reads of the client wait.
+    quick = {"socket_connect_timeout": limits.connect_s, "socket_timeout": limits.connect_s}
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]  # because redis-py leaves it bare
+        address.hosts,
+        sentinel_kwargs={**quick, "retry": Retry(NoBackoff(), 0), **address.sentinel_login, **address.tls},
+    )
+    options = {**limits.options, **address.login, **address.tls}
+    return ServerLink(sentinel.master_for(address.service, **options))
+
+
+def _cluster_link(address: BusAddress, limits: _Limits) -> Link:
+    nodes = [ClusterNode(host, port) for host, port in address.hosts]
+    options = {**limits.options, **address.login, **address.tls}
+    return ClusterLink(RedisCluster(startup_nodes=nodes, **options))
+
+
+_LINKS: dict[Kind, Callable[[BusAddress, _Limits], Link]] = {
+    "server": _server_link,
+    "cluster": _cluster_link,
+    "sentinel": _sentinel_link,
+}
+
+
+async def check_server(link: Link, url: str) -> None:
+    """Refuse a server that would lose tasks; warn where a crash of it would. Looks at each primary of a cluster.
 
     Raises:
         BusUnreachableError: nothing answers at the address.
@@ -116,7 +162,7 @@ async def check_server(client: Redis, url: str) -> None:
     """
     where = address_of(url)
     try:
-        info = _parse_info(str(await command(client, "INFO")))
+        infos = await link.each_primary("INFO")
     except TRANSIENT as error:
         if isinstance(error, _LOGIN) or isinstance(error.__cause__, _LOGIN):
             raise BusReplyError(
@@ -133,7 +179,8 @@ async def check_server(client: Redis, url: str) -> None:
         ) from None
     except ResponseError as error:
         raise BusReplyError(f"the Redis server at {where} refused INFO ({type(error).__name__})") from None
-    check_info(info, where)
+    for name, text in infos.items():
+        check_info(_parse_info(str(text)), f"{where} ({name})" if name else where)
 
 
 def check_info(info: dict[str, str], where: str) -> None:
@@ -158,15 +205,6 @@ def check_info(info: dict[str, str], where: str) -> None:
         _log.warning(
             "The server at %s keeps no append-only file: if it dies, delegated tasks are lost.", where
         )
-
-
-def address_of(url: str) -> str:
-    """The address in a URL without user name, password and options."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return f"unix://{parts.path}"
-    host = parts.hostname or "localhost"
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{parts.port or 6379}{parts.path}"
 
 
 class Backoff:

@@ -1,27 +1,22 @@
-"""Commands whose replies come as the server sent them, whatever redis-py makes of them in this or the next release.
-
-Knows the shapes of replies under protocol 2; knows nothing of tasks.
-"""
+"""The shapes of replies under protocol 2: text, numbers, None and lists of them. Knows nothing of tasks."""
 
 from __future__ import annotations
 
 from typing import cast
 
-from redis.asyncio import Redis
+from microturn.runtime.bus.link import Argument, Link
+
+Entry = tuple[str, dict[str, str]]
+"""Id and fields of one entry of a stream."""
 
 
-async def command(client: Redis, *args: str | int) -> object:
+async def command(link: Link, *args: Argument, key: str | None = None) -> object:
     """Send one command; text, numbers, None and lists of them come back.
 
     Raises:
         redis.exceptions.RedisError: the server did not answer, or refused.
     """
-    result: object = await client.execute_command(*args)  # type: ignore[no-untyped-call]  # because redis-py leaves it bare
-    return result
-
-
-Entry = tuple[str, dict[str, str]]
-"""Id and fields of one entry of a stream."""
+    return await link.send(*args, key=key)
 
 
 def entries_by_stream(reply: object) -> list[tuple[str, list[Entry]]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 
 import anyio
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from microturn.runtime.bus.keys import Keys
+from microturn.runtime.bus.link import Link
 from microturn.runtime.bus.raw import command
 from microturn.runtime.bus.scripts import Scripts
 
@@ -21,10 +21,10 @@ class RuntimeRegistry:
     """One runtime's entry in the list. `run` is to be started in the owner's task group."""
 
     def __init__(
-        self, client: Redis, keys: Keys, *, runtime_id: str, forget_after_s: float = FORGET_AFTER_S
+        self, link: Link, keys: Keys, *, runtime_id: str, forget_after_s: float = FORGET_AFTER_S
     ) -> None:
-        self._client = client
-        self._scripts = Scripts(client)
+        self._link = link
+        self._scripts = Scripts(link)
         self._keys = keys
         self._runtime_id = runtime_id
         self._forget_after_ms = round(forget_after_s * 1000)
@@ -41,5 +41,5 @@ class RuntimeRegistry:
         runtimes = self._keys.runtimes()
         for gone in await self._scripts.run("attend", [runtimes], self._runtime_id, self._forget_after_ms):
             for shard in range(self._keys.shards):
-                await command(self._client, "DEL", self._keys.inbox(shard, gone))
-            await command(self._client, "ZREM", runtimes, gone)
+                await command(self._link, "DEL", self._keys.inbox(shard, gone))
+            await command(self._link, "ZREM", runtimes, gone)

@@ -12,14 +12,15 @@ from importlib.resources import files
 from typing import Literal, TypeAlias, get_args
 
 import anyio
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
 from microturn.protocols import DelegationEvent
 from microturn.runtime.bus.connection import TRANSIENT, Backoff, refused
-from microturn.runtime.bus.raw import command
+from microturn.runtime.bus.link import Link
 
 ScriptName: TypeAlias = Literal[
+    "take",
+    "release",
     "submit",
     "begin",
     "emit",
@@ -48,24 +49,24 @@ def _load() -> dict[ScriptName, tuple[str, str]]:
 
 
 class Scripts:
-    """The scripts, called over one client."""
+    """The scripts, called over one link."""
 
     _sources = _load()
 
-    def __init__(self, client: Redis) -> None:
-        self._client = client
+    def __init__(self, link: Link) -> None:
+        self._link = link
 
     async def run(self, name: ScriptName, keys: Sequence[str], *args: str | int) -> list[str]:
-        """Run a script and return its reply, numbers as text.
+        """Run a script and return its reply, numbers as text. The keys share a hash tag.
 
         Raises:
             redis.exceptions.RedisError: the server did not answer, or refused.
         """
         body, digest = self._sources[name]
         try:
-            reply = await command(self._client, "EVALSHA", digest, len(keys), *keys, *args)
+            reply = await self._link.send("EVALSHA", digest, len(keys), *keys, *args, key=keys[0])
         except NoScriptError:  # the server forgets its scripts when it starts anew
-            reply = await command(self._client, "EVAL", body, len(keys), *keys, *args)
+            reply = await self._link.send("EVAL", body, len(keys), *keys, *args, key=keys[0])
         return [str(item) for item in reply] if isinstance(reply, list) else []
 
     async def insist(self, name: ScriptName, keys: Sequence[str], *args: str | int) -> list[str]:

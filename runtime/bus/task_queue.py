@@ -6,22 +6,21 @@ Knows streams, the group of workers and leases; nothing of what is done with a t
 from __future__ import annotations
 
 import logging
-import random
-import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-import anyio
+from anyio.abc import TaskGroup
 from redis.exceptions import RedisError, ResponseError
 
 from microturn.background_agent.worker_bus import TaskEntry
 from microturn.protocols import ContextPackage, ProtocolError
 from microturn.runtime.bus._errors import BusNameError
-from microturn.runtime.bus.connection import TRANSIENT, Backoff, Clients, refused
+from microturn.runtime.bus.connection import Clients, refused
 from microturn.runtime.bus.delivery import Delivery
 from microturn.runtime.bus.keys import GROUP, LANES, Keys, Lane, checked_name
-from microturn.runtime.bus.raw import command, entries_by_stream, fields_of
+from microturn.runtime.bus.lane_taker import LaneTaker
+from microturn.runtime.bus.queue_route import Found, QueueRoute
+from microturn.runtime.bus.raw import command
 from microturn.runtime.bus.scripts import Scripts
 from microturn.runtime.bus.settings import BusSettings
 
@@ -35,7 +34,7 @@ Reject = Callable[[Delivery, str], Awaitable[None]]
 
 
 class TaskQueue:
-    """One worker's view of the queue."""
+    """One worker's view of the queue. `start` is to be called before anything is taken."""
 
     def __init__(
         self,
@@ -52,81 +51,70 @@ class TaskQueue:
         self._settings = settings
         self._worker_id = worker_id
         self._reject = reject
-        self._streams = {
+        self._places: dict[str, tuple[int, Lane]] = {
             keys.lane(shard, lane): (shard, lane) for lane in LANES for shard in range(settings.shards)
         }
-        self._taken: deque[TaskEntry] = deque()
-        self._taking = anyio.Lock()
-        self._sweep_at_s = 0.0
+        self._all = self._taker(LANES)
+        self._urgent = self._taker(("urgent",))
 
-    async def take(self) -> TaskEntry:
+    def start(self, tasks: TaskGroup) -> None:
+        """Start the readers in the owner's task group."""
+        self._all.start(tasks)
+        self._urgent.start(tasks)
+
+    async def take(self, *, urgent_only: bool = False) -> TaskEntry:
         """Wait for a task: a new one, or one whose worker has been silent for longer than the lease."""
-        async with self._taking:
-            backoff = Backoff()
-            while not self._taken:
-                try:
-                    await self._look()
-                except (*TRANSIENT, TimeoutError) as error:
-                    # The others could not renew their leases either: let them do it before taking over from them.
-                    self._sweep_at_s = time.monotonic() + self._settings.lease_s
-                    _log.debug("The queue cannot be read (%s).", type(error).__name__)
-                    await anyio.sleep(backoff.pause_s())
-                except ResponseError as error:
-                    if not str(error).startswith("NOGROUP"):
-                        raise refused("read the queue", error) from error
-                    await self.enter()
-                else:
-                    backoff.reset()
-            return self._taken.popleft()
+        taker = self._urgent if urgent_only else self._all
+        while True:
+            found = await taker.take()
+            shard, lane = self._places[found.stream]
+            delivery = Delivery(shard, lane, found.entry, found.fields.get("rt", "unknown"))
+            if (entry := await self._read(delivery, found.fields)) is not None:
+                return entry
 
     async def enter(self) -> None:
         """Make the group where there is none; it begins with the oldest task."""
-        for stream in self._streams:
+        for stream in self._places:
             try:
-                await command(self._clients.commands, "XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM")
+                await command(
+                    self._clients.commands,
+                    *("XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM"),
+                    key=stream,
+                )
             except ResponseError as error:
                 if not str(error).startswith("BUSYGROUP"):
                     raise refused("create the group of workers", error) from error
 
     async def leave(self) -> None:
-        """Take this worker out of the group, unless it holds tasks."""
+        """Give back what this worker holds, and take it out of the group."""
+        with suppress(RedisError):
+            for stream in self._places:
+                await self._release(stream, "")
         await self._forget(self._worker_id)
 
     async def forget_silent(self) -> None:
         """Take those out of the group that are long gone and hold nothing."""
         await self._forget("")
 
-    async def _look(self) -> None:
-        """Take over one task if a look is due, else wait for a new one until the next look."""
-        now_s = time.monotonic()
-        if now_s >= self._sweep_at_s:
-            # Between a twentieth and an eighth of the lease, so that many workers do not look at the same moment.
-            self._sweep_at_s = now_s + self._settings.lease_s * random.uniform(0.05, 0.125)
-            await self._sweep()
-        elif not self._taken:
-            await self._read(min(self._sweep_at_s - now_s, self._settings.lease_s / 4))
+    def _taker(self, lanes: tuple[Lane, ...]) -> LaneTaker:
+        by_route: dict[str, list[str]] = {}
+        for stream, (_, lane) in self._places.items():
+            if lane in lanes:
+                by_route.setdefault(self._clients.blocking.route(stream), []).append(stream)
+        return LaneTaker([self._route(streams) for streams in by_route.values()], self._release_quietly)
 
-    async def _read(self, wait_s: float) -> None:
-        block_ms, newest = max(1, round(wait_s * 1000)), [">"] * len(self._streams)
-        with anyio.fail_after(wait_s + self._settings.command_timeout_s):
-            reply = await command(
-                self._clients.blocking,
-                *("XREADGROUP", "GROUP", GROUP, self._worker_id, "COUNT", "1", "BLOCK", str(block_ms)),
-                *("STREAMS", *self._streams, *newest),
-            )
-        for stream, entries in entries_by_stream(reply):
-            for entry, fields in entries:
-                await self._accept(*self._streams[stream], entry, fields)
+    def _route(self, streams: list[str]) -> QueueRoute:
+        return QueueRoute(
+            self._clients,
+            self._scripts,
+            self._settings,
+            streams,
+            worker_id=self._worker_id,
+            enter=self.enter,
+        )
 
-    async def _sweep(self) -> None:
-        for stream, (shard, lane) in self._streams.items():
-            found = await self._scripts.run("sweep", [stream], self._worker_id, self._settings.lease_ms)
-            if found:
-                await self._accept(shard, lane, found[0], fields_of(found[1:]))
-
-    async def _accept(self, shard: int, lane: Lane, entry: str, fields: dict[str, str]) -> None:
-        """Keep a delivery for `take`, or give it up if this release cannot read it."""
-        delivery = Delivery(shard, lane, entry, fields.get("rt", "unknown"))
+    async def _read(self, delivery: Delivery, fields: dict[str, str]) -> TaskEntry | None:
+        """The delivery for the caller; None, and it is given up, if this release cannot read it."""
         try:
             checked_name("runtime id", delivery.runtime_id)
             package = ContextPackage.decode(fields.get("package", ""))
@@ -134,10 +122,17 @@ class TaskQueue:
         except (ProtocolError, BusNameError) as error:
             _log.error("A task was given up: %s", error)
             await self._reject(delivery, fields.get("task", "unknown"))
-        else:
-            self._taken.append(TaskEntry(str(delivery), package))
+            return None
+        return TaskEntry(str(delivery), package)
+
+    async def _release_quietly(self, found: Found) -> None:
+        with suppress(RedisError):  # it comes again after the lease
+            await self._release(found.stream, found.entry)
+
+    async def _release(self, stream: str, entry: str) -> None:
+        await self._scripts.run("release", [stream], self._worker_id, self._settings.lease_ms, entry)
 
     async def _forget(self, worker_id: str) -> None:
         with suppress(RedisError):
-            for stream in self._streams:
+            for stream in self._places:
                 await self._scripts.run("leave", [stream], worker_id, round(FORGET_AFTER_S * 1000))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import anyio
+from anyio.abc import TaskGroup
 from redis.exceptions import RedisError
 
 from microturn.background_agent.worker_bus import BeatResult, Begun, EmitResult, TaskEntry
@@ -62,7 +63,7 @@ async def open_worker_port(
         port = WorkerPort(clients, settings, worker_id)
         await port.enter()
         async with own_tasks() as tasks:
-            tasks.start_soon(port.show_presence, name="bus presence")
+            port.start(tasks)
             try:
                 yield port
             finally:
@@ -84,12 +85,17 @@ class WorkerPort:
         )
         self._running: dict[str, _Running] = {}
 
-    async def take(self) -> TaskEntry:
+    def start(self, tasks: TaskGroup) -> None:
+        """Start the port's own tasks."""
+        self._queue.start(tasks)
+        tasks.start_soon(self.show_presence, name="bus presence")
+
+    async def take(self, *, urgent_only: bool = False) -> TaskEntry:
         """Wait for a task: a new one, or one whose worker has been silent for longer than the lease.
 
         The lease of what is taken runs at once, and is not renewed before `begin`.
         """
-        return await self._queue.take()
+        return await self._queue.take(urgent_only=urgent_only)
 
     async def begin(self, entry: TaskEntry) -> Begun | None:
         """Make the task this worker's; None where there is nothing to run, or another has taken it over."""

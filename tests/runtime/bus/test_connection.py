@@ -11,7 +11,8 @@ from microturn.runtime.bus import (
     EmbeddedServer,
     UnfitServerError,
 )
-from microturn.runtime.bus.connection import Backoff, address_of, check_info, check_server, open_clients
+from microturn.runtime.bus.address import address_of
+from microturn.runtime.bus.connection import Backoff, check_info, check_server, open_clients
 from microturn.runtime.bus.raw import command
 
 pytestmark = [pytest.mark.redis, pytest.mark.anyio]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -318,16 +319,22 @@ async def test_the_record_of_an_ended_task_is_let_go_after_a_while(
         assert 3500 < left <= 3600
 
 
-async def test_a_worker_that_leaves_is_forgotten_but_not_what_it_held(
+async def test_a_worker_that_leaves_is_forgotten_and_what_it_held_goes_to_others_before_its_lease_ends(
     settings: BusSettings, package: MakePackage
 ) -> None:
-    async with open_delegation_port(settings) as port:
-        async with open_worker_port(settings, worker_id="idle"), open_worker_port(settings) as busy:
-            await port.submit(package("a"))
+    patient = replace(settings, lease_s=30.0)
+    async with open_delegation_port(patient) as port:
+        async with open_worker_port(patient, worker_id="idle"), open_worker_port(patient) as busy:
+            await port.submit(package("begun"))
+            await port.submit(package("taken"))
             assert await busy.begin(await busy.take()) is not None
-        assert await _consumers(settings) == [busy.worker_id]
-        async with open_worker_port(settings) as other:
-            assert (await other.take()).package.task_id == "a"
+            await busy.take()
+        async with open_worker_port(replace(settings, lease_s=30.0), worker_id="other") as other:
+            with anyio.fail_after(10):  # a sweep comes after an eighth of a lease at most
+                again = {(await other.take()).package.task_id for _ in range(2)}
+            assert again == {"begun", "taken"}
+        assert busy.worker_id not in await _consumers(settings)
+        assert "idle" not in await _consumers(settings)
 
 
 async def test_sessions_on_several_shards_are_all_served(settings: BusSettings, package: MakePackage) -> None:

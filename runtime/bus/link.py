@@ -1,0 +1,138 @@
+"""How a command reaches the server that has its keys: one server, or a cluster of them.
+
+Replies come as the server sent them, under protocol 2, whatever redis-py makes of them in this or the next release.
+Knows nodes and redis-py; nothing of tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol, TypeAlias
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.exceptions import ConnectionError, RedisClusterException
+
+Argument: TypeAlias = str | int
+"""One word of a command."""
+Command: TypeAlias = tuple[Argument, ...]
+
+
+class Link(Protocol):
+    """What the bus needs of a client. Errors are redis-py's."""
+
+    def route(self, key: str) -> str:
+        """Name the way to a key: keys with one name may share a command or a pipeline."""
+
+    async def send(self, *args: Argument, key: str | None = None) -> object:
+        """Send one command, to where `key` lives if it is given. Where a key is given, others may go along."""
+
+    async def send_all(self, key: str, commands: Sequence[Command]) -> list[object]:
+        """Send commands in one go to where `key` lives; in place of a reply there may be its error.
+
+        Raises:
+            redis.exceptions.RedisError: the server did not answer; any of them may have been done.
+        """
+
+    async def each_primary(self, *args: Argument) -> dict[str, object]:
+        """Send one command to every server that takes writes; its address, if there are several, and its reply."""
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+
+
+class ServerLink:
+    """A link to one server."""
+
+    def __init__(self, client: Redis) -> None:
+        client.response_callbacks.clear()  # replies keep the shape in which the server sends them
+        self._client = client
+
+    def route(self, key: str) -> str:
+        """As `Link`: all keys are in one place."""
+        return ""
+
+    async def send(self, *args: Argument, key: str | None = None) -> object:
+        """As `Link`."""
+        result: object = await self._client.execute_command(*args)  # type: ignore[no-untyped-call]  # because redis-py leaves it bare
+        return result
+
+    async def send_all(self, key: str, commands: Sequence[Command]) -> list[object]:
+        """As `Link`."""
+        pipeline = self._client.pipeline(transaction=False)
+        for args in commands:
+            pipeline.execute_command(*args)
+        # Errors stay in the list: redis-py would put the whole command into the text of the one it raises.
+        replies: list[object] = await pipeline.execute(raise_on_error=False)
+        return replies
+
+    async def each_primary(self, *args: Argument) -> dict[str, object]:
+        """As `Link`."""
+        return {"": await self.send(*args)}
+
+    async def aclose(self) -> None:
+        """As `Link`."""
+        await self._client.aclose()
+
+
+class ClusterLink:
+    """A link to the nodes of a cluster."""
+
+    def __init__(self, client: RedisCluster) -> None:
+        # All replies but those from which redis-py learns the layout keep the shape in which the server sends them.
+        callbacks = client.connection_kwargs["response_callbacks"]
+        for name in [name for name in callbacks if not name.startswith(("CLUSTER", "COMMAND"))]:
+            del callbacks[name]
+        self._client = client
+
+    def route(self, key: str) -> str:
+        """As `Link`: keys with one hash tag are in one place, wherever that is now."""
+        return key[key.find("{") : key.find("}") + 1]
+
+    async def send(self, *args: Argument, key: str | None = None) -> object:
+        """As `Link`."""
+        with _cluster_errors():
+            if key is None:
+                result: object = await self._client.execute_command(*args)
+            else:  # redis-py would first ask the server which of the words are keys
+                result = await self._client.execute_command(*args, target_nodes=await self._node_of(key))
+            return result
+
+    async def send_all(self, key: str, commands: Sequence[Command]) -> list[object]:
+        """As `Link`."""
+        pipeline = self._client.pipeline()
+        for args in commands:
+            pipeline.execute_command(*args)
+        with _cluster_errors():
+            replies: list[object] = await pipeline.execute(raise_on_error=False)
+            return replies
+
+    async def each_primary(self, *args: Argument) -> dict[str, object]:
+        """As `Link`."""
+        with _cluster_errors():
+            await self._client.initialize()
+            return {
+                node.name: await self._client.execute_command(*args, target_nodes=node)
+                for node in self._client.get_primaries()
+            }
+
+    async def aclose(self) -> None:
+        """As `Link`."""
+        await self._client.aclose()
+
+    async def _node_of(self, key: str) -> ClusterNode:
+        await self._client.initialize()
+        node = self._client.get_node_from_key(key)
+        if node is None:
+            raise ConnectionError("no node of the cluster has the slot of this key")
+        return node
+
+
+@contextmanager
+def _cluster_errors() -> Iterator[None]:
+    """What redis-py says of a cluster that cannot be reached or has lost slots is no RedisError there."""
+    try:
+        yield
+    except RedisClusterException as error:
+        raise ConnectionError(f"the cluster cannot serve the call ({type(error).__name__})") from error
