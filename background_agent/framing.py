@@ -9,17 +9,23 @@ from __future__ import annotations
 import re
 
 from microturn.background_agent.transcript import Outcome
-from microturn.tools.text import cap
+from microturn.tools.text import cap, clean
 
 _FRAME_LIKE = re.compile(r"<(?=\s*/?\s*result\b)", re.IGNORECASE)
 _CONTROL_LIKE = re.compile(r"<(?=\|)|\[(?=/?INST\])", re.IGNORECASE)
 """The marks by which chat templates tell roles apart."""
+_NOT_IN_NAMES = re.compile(r"[^\w.-]")
+
+
+def disarmed(text: str) -> str:
+    """Text without control characters, and without the marks by which chat templates tell roles apart."""
+    return _CONTROL_LIKE.sub("(", clean(text))
 
 
 def frame_result(tool: str, text: str, limit_bytes: int) -> str:
     """The text of a tool's result with its provenance, at most about `limit_bytes` long."""
-    body = _CONTROL_LIKE.sub("(", _FRAME_LIKE.sub("(", cap(text, limit_bytes).text))
-    return f'<result tool="{tool}">\n{body}\n</result>'
+    body = disarmed(_FRAME_LIKE.sub("(", cap(text, limit_bytes).text))
+    return f'<result tool="{_NOT_IN_NAMES.sub("", tool)[:64]}">\n{body}\n</result>'
 
 
 def frame_outcome(outcome: Outcome, limit_bytes: int) -> str:

@@ -6,6 +6,7 @@ over from a worker that died knows which calls it can repeat. Knows nothing of h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ UNKNOWN_TEXT = (
     "Do not do it again. Tell the user so."
 )
 _NAME_LIMIT_CHARS = 64
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+"""What a tool can be called; a call of anything else was never made."""
 _INDEX_LIMIT = 1_000_000
 
 
@@ -76,8 +79,8 @@ def call_detail(call: Call) -> dict[str, JsonValue]:
 def _call(detail: dict[str, JsonValue]) -> Call | None:
     """The call that an event names; None where it names none."""
     tool, index, arguments = (detail.get(key) for key in ("tool", "call", "arguments"))
-    if not isinstance(tool, str) or not isinstance(arguments, dict):
+    if not isinstance(tool, str) or not _NAME.fullmatch(tool) or not isinstance(arguments, dict):
         return None
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < _INDEX_LIMIT:
         return None
-    return Call(index, tool[:_NAME_LIMIT_CHARS], arguments)
+    return Call(index, tool, arguments)

@@ -22,6 +22,7 @@ from microturn.background_agent.chat_client import ChatAnswer, ChatClient, as_js
 from microturn.background_agent.dialect import Dialect, dialect_for
 from microturn.background_agent.effect_guard import EffectGuard
 from microturn.background_agent.engine import Control, Emit
+from microturn.background_agent.framing import disarmed
 from microturn.background_agent.heard import heard_note
 from microturn.background_agent.journal import Journal
 from microturn.background_agent.narrator import Narrator
@@ -45,6 +46,7 @@ from microturn.tools import ToolRegistry
 
 COULD_NOT = "I'm sorry, I couldn't work that out."
 """Said when a run ends without an answer."""
+_UPDATE_LIMIT_CHARS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +250,7 @@ class _Run:
             self._must_answer = False
 
     def _note_update(self, text: str) -> None:
-        self._entries.append(Note(f"The user now says: {text}"))
+        self._entries.append(Note(f"The user now says: {disarmed(text[:_UPDATE_LIMIT_CHARS])}"))
         self._guard.is_told(text)
 
     def _note_heard(self) -> None:

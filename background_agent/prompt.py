@@ -13,6 +13,7 @@ from datetime import datetime
 from pydantic import JsonValue
 
 from microturn.background_agent.chat_client import as_json
+from microturn.background_agent.framing import disarmed
 from microturn.background_agent.profile import ModelProfile
 from microturn.protocols import ContextPackage, ToolSpec, TurnRecord
 
@@ -164,7 +165,7 @@ def task_text(package: ContextPackage, context_chars: int) -> str:
         running = "; ".join(one.intent[:60] for one in package.running[:3])
         lines.append(f"Others already work on: {running}")
     lines.append(f"Task: {package.intent[: max(context_chars, 400)]}")
-    return "\n".join(lines)
+    return disarmed("\n".join(lines))
 
 
 def _time(local_time: str) -> str:
@@ -193,5 +194,5 @@ def _turn(turn: TurnRecord) -> str:
     """One turn; of the assistant's words only those that were heard."""
     words = turn.text.split()
     if turn.heard_words is not None and turn.heard_words < len(words):
-        return f"{turn.speaker}: {' '.join(words[: turn.heard_words])} (cut off)"
+        return f"{turn.speaker}: {' '.join(words[: max(0, turn.heard_words)])} (cut off)"
     return f"{turn.speaker}: {turn.text}"
