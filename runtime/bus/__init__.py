@@ -13,7 +13,9 @@ from microturn.runtime.bus._errors import PackageTooLargeError as PackageTooLarg
 from microturn.runtime.bus._errors import QueueFullError as QueueFullError
 from microturn.runtime.bus._errors import ServerBinaryMissingError as ServerBinaryMissingError
 from microturn.runtime.bus._errors import ServerDiedError as ServerDiedError
+from microturn.runtime.bus._errors import SessionTakenError as SessionTakenError
 from microturn.runtime.bus._errors import UnfitServerError as UnfitServerError
+from microturn.runtime.bus._errors import UnknownSessionError as UnknownSessionError
 from microturn.runtime.bus.embedded_server import EmbeddedServer as EmbeddedServer
 from microturn.runtime.bus.health import Health as Health
 from microturn.runtime.bus.runtime_port import DelegationPort as DelegationPort
@@ -21,6 +23,8 @@ from microturn.runtime.bus.runtime_port import open_delegation_port as open_dele
 from microturn.runtime.bus.settings import BusSettings as BusSettings
 from microturn.runtime.bus.tracks import BusEvent as BusEvent
 from microturn.runtime.bus.tracks import Lagged as Lagged
+from microturn.runtime.bus.tracks import SessionMoved as SessionMoved
+from microturn.runtime.bus.tracks import UpdateRefused as UpdateRefused
 from microturn.runtime.bus.worker_port import WorkerPort as WorkerPort
 from microturn.runtime.bus.worker_port import open_worker_port as open_worker_port
 
@@ -40,7 +44,11 @@ __all__ = (
     "QueueFullError",
     "ServerBinaryMissingError",
     "ServerDiedError",
+    "SessionMoved",
+    "SessionTakenError",
     "UnfitServerError",
+    "UnknownSessionError",
+    "UpdateRefused",
     "WorkerPort",
     "open_delegation_port",
     "open_worker_port",

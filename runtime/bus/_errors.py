@@ -7,9 +7,11 @@ MicroturnError
 │   ├── PackageTooLargeError    a package or an event is larger than the bus carries
 │   ├── RuntimeIdTakenError     another live process has this runtime id
 │   ├── UnfitServerError        the server answers, but would lose what it is given: too old, or evicting
+│   ├── UnknownSessionError     no session of that name is remembered
 │   └── UnfitSettingsError      another process has laid the bus out otherwise
 └── UnavailableError
     ├── BusUnreachableError     no server answers at the address
+    ├── SessionTakenError       another process has taken the session over
     ├── QueueFullError          the queue of tasks is at its limit, or the server's memory is
     ├── BusReplyError           the server refused a command that should work
     └── EmbeddedServerError     the built-in server could not be had
@@ -70,6 +72,26 @@ class RuntimeIdTakenError(UserError):
         super().__init__(
             f"cannot open a port as runtime {runtime_id!r}: another live process has this id; end that process, choose "
             "another id, or leave it out to get a new one"
+        )
+
+
+class UnknownSessionError(UserError):
+    """No session of that name is remembered."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(
+            f"cannot find the session {session_id[:80]!r}: it was never begun on this bus, or has been silent for "
+            "longer than sessions are remembered; check its name and the tenant, or begin it anew"
+        )
+
+
+class SessionTakenError(UnavailableError):
+    """Another process has taken the session over, and this one may no longer speak for it."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(
+            f"cannot go on with the session {session_id[:80]!r}: another process has taken it over; reopen it here "
+            "if the client is here"
         )
 
 

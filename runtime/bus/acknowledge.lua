@@ -1,11 +1,12 @@
 -- Remove from the inbox what the user's side has taken in for good.
--- KEYS: task, inbox
+-- KEYS: inbox, task
 -- ARGV: number up to which all is taken in, entries...
--- Returns: entries left in the inbox
+-- Returns: left, entries left in the inbox | moved, runtime
 -- The deletion comes first: it is allowed when memory is full, and what follows a write in a script is then, too.
-if #ARGV > 1 then redis.call('XDEL', KEYS[2], unpack(ARGV, 2)) end
-local acked = redis.call('HGET', KEYS[1], 'acked')
-if redis.call('EXISTS', KEYS[1]) == 1 and tonumber(acked or -1) < tonumber(ARGV[1]) then
-  redis.call('HSET', KEYS[1], 'acked', ARGV[1])
+if #ARGV > 1 then redis.call('XDEL', KEYS[1], unpack(ARGV, 2)) end
+local known = redis.call('HMGET', KEYS[2], 'rt', 'acked')
+if known[1] then
+  if known[1] ~= reader_of(KEYS[1]) then return { 'moved', known[1] } end
+  if tonumber(known[2] or -1) < tonumber(ARGV[1]) then redis.call('HSET', KEYS[2], 'acked', ARGV[1]) end
 end
-return { redis.call('XLEN', KEYS[2]) }
+return { 'left', redis.call('XLEN', KEYS[1]) }

@@ -1,24 +1,42 @@
 -- Send one event of a running task, and end the task with its last one.
--- KEYS: tasks, task, events, updates, inbox
--- ARGV: entry, attempt, number, event, terminal kind or '', updates seen, events kept, retention (ms)
--- Returns: sent | duplicate | fenced, cancel, backlog, new updates... | renumber, last number used
-local known = redis.call('HMGET', KEYS[2], 'state', 'attempt', 'seq')
+-- KEYS: a task's
+-- ARGV: entry, attempt, number, kind, revision, event, last or '', notes seen, events kept, retention (ms), retention
+--       of what is owed (ms)
+-- Returns: sent | duplicate | corrected | fenced, cancel, backlog, new notes... | renumber, last number used
+--          | moved, runtime
+-- An answer that does not take all corrections into account does not end the task, and its number stays free.
+local JOURNAL_KEPT = 1000
+local JOURNALLED = { tool_started = true, tool_finished = true }
+local CORRECTABLE = { final = true, failed = true }
+local task = task_keys()
+local known = redis.call('HMGET', task.hash, 'state', 'attempt', 'seq', 'revision', 'acked')
 if known[2] ~= ARGV[2] then return { 'fenced', 0, 0 } end
-local status = 'sent'
+local owner = new_owner(task)
+if owner then return { 'moved', owner } end
+
+local is_last, status = ARGV[7] ~= '', 'sent'
 if tonumber(ARGV[3]) <= tonumber(known[3]) then
   -- A last event under a number that was used for another: the worker was interrupted and could not know.
-  if ARGV[5] ~= '' and known[1] == 'running' then return { 'renumber', known[3] } end
+  if is_last and known[1] == 'running' then return { 'renumber', known[3] } end
   status = 'duplicate'
 elseif known[1] ~= 'running' then
   return { 'fenced', 0, 0 }
+elseif is_last and CORRECTABLE[ARGV[4]] and tonumber(ARGV[5]) < tonumber(known[4]) then
+  status = 'corrected'
 else
-  redis.call('HSET', KEYS[2], 'seq', ARGV[3])
-  redis.call('RPUSH', KEYS[3], ARGV[4])
-  redis.call('LTRIM', KEYS[3], -tonumber(ARGV[7]), -1)
-  redis.call('XADD', KEYS[5], '*', 'event', ARGV[4])
-  if ARGV[5] ~= '' then
-    close(KEYS[2], KEYS[3], KEYS[4], ARGV[5], ARGV[8])
-    forget(KEYS[1], ARGV[1])
+  redis.call('HSET', task.hash, 'seq', ARGV[3])
+  redis.call('RPUSH', task.events, ARGV[6])
+  -- What was not taken in may still have to be said by another runtime, however much it is.
+  local kept = math.max(tonumber(ARGV[9]), tonumber(ARGV[3]) - tonumber(known[5] or -1))
+  redis.call('LTRIM', task.events, -kept, -1)
+  if JOURNALLED[ARGV[4]] then
+    redis.call('RPUSH', task.journal, ARGV[6])
+    redis.call('LTRIM', task.journal, -JOURNAL_KEPT, -1)
+  end
+  redis.call('XADD', task.inbox, '*', 'event', ARGV[6])
+  if is_last then
+    close(task, ARGV[4], ARGV[10], ARGV[11])
+    forget(task.stream, ARGV[1])
   end
 end
-return with_news({ status }, KEYS[2], KEYS[4], KEYS[5], ARGV[6])
+return with_news({ status }, task, ARGV[8])

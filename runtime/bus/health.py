@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Part: TypeAlias = Literal["sending", "reading", "presence"]
+Part: TypeAlias = Literal["sending", "storing", "reading", "presence"]
 
 
 @dataclass(frozen=True, slots=True)

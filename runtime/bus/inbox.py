@@ -10,14 +10,16 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import anyio
-from redis.exceptions import RedisError
+from pydantic_core import from_json
 
-from microturn.protocols import DelegationEvent, EventKind, ProtocolError
-from microturn.runtime.bus.connection import Backoff
+from microturn.protocols import TERMINAL, DelegationEvent, EventKind, ProtocolError
+from microturn.runtime.bus.health import HealthMonitor
 from microturn.runtime.bus.keys import Keys
+from microturn.runtime.bus.own_sessions import OwnSessions
+from microturn.runtime.bus.pending_writes import PendingWrites
 from microturn.runtime.bus.scripts import Scripts
-from microturn.runtime.bus.tracks import EventBuffer, Track
+from microturn.runtime.bus.stored_task import StoredTask
+from microturn.runtime.bus.tracks import EventBuffer, Lagged, Track
 
 STORE_COUNT = 100
 """Entries taken out of the inbox by one call."""
@@ -30,6 +32,7 @@ _log = logging.getLogger(__name__)
 @dataclass(slots=True)
 class _Acknowledgement:
     shard: int
+    session_id: str
     seq: int = -1
     entries: list[str] = field(default_factory=list)
 
@@ -47,24 +50,29 @@ class Inbox:
         *,
         runtime_id: str,
         clock: Callable[[], float],
+        health: HealthMonitor,
         buffer: EventBuffer,
+        sessions: OwnSessions,
     ) -> None:
         self._scripts = scripts
         self._keys = keys
         self._runtime_id = runtime_id
         self._clock = clock
         self._buffer = buffer
+        self._sessions = sessions
         self._pending: dict[str, _Acknowledgement] = {}
-        self._has_pending = anyio.Event()
-        self._stored = anyio.Event()
+        self._writes = PendingWrites(self._store, health=health)
         self._ended_here: dict[str, None] = {}
         self.tracks: dict[str, Track] = {}
         """The tasks that are not over, or whose events are not all acknowledged."""
 
     async def all_stored(self) -> None:
         """Wait until every acknowledgement is stored."""
-        while self._pending:
-            await self._stored.wait()
+        await self._writes.all_stored()
+
+    async def acknowledge_all(self) -> None:
+        """Store acknowledgements until cancelled, through outages."""
+        await self._writes.run()
 
     def acknowledge(self, task_id: str, seq: int) -> None:
         """Note that the events of a task up to `seq` are taken in for good. Never waits."""
@@ -73,9 +81,9 @@ class Inbox:
             return
         entries = track.entries_up_to(seq)
         track.settle(seq)
-        if track.is_ended and not track.unacknowledged:
+        if track.is_over:
             del self.tracks[task_id]
-        self._remove(task_id, track.shard, seq, entries)
+        self._remove(task_id, track, seq, entries)
 
     def end_here(self, task_id: str, kind: EventKind, reason: str) -> None:
         """Pass on a terminal event of our own for a task of which the server says nothing more."""
@@ -85,7 +93,7 @@ class Inbox:
         self._ended_here[task_id] = None
         if len(self._ended_here) > MOST_REMEMBERED:
             del self._ended_here[next(iter(self._ended_here))]
-        self._remove(task_id, track.shard, track.next_seq - 1, track.entries_up_to(track.next_seq))
+        self._remove(task_id, track, track.next_seq - 1, track.entries_up_to(track.next_seq))
         self._buffer.put(
             DelegationEvent(
                 task_id=task_id, attempt=0, seq=track.next_seq, kind=kind, detail={"reason": reason}
@@ -97,58 +105,112 @@ class Inbox:
         if (track := self.tracks.get(task_id)) is not None and not track.unacknowledged:
             del self.tracks[task_id]
 
-    async def acknowledge_all(self) -> None:
-        """Store acknowledgements until cancelled, through outages."""
-        backoff = Backoff()
-        while True:
-            while not self._pending:
-                self._has_pending = anyio.Event()
-                await self._has_pending.wait()
-            task_id = next(iter(self._pending))
-            try:
-                await self._store(task_id, self._pending[task_id])
-            except RedisError:
-                await anyio.sleep(backoff.pause_s())
-            else:
-                backoff.reset()
+    def drop(self, session_id: str) -> None:
+        """Forget the tasks of a session that is no longer this runtime's."""
+        for task_id in [task_id for task_id, track in self.tracks.items() if track.session_id == session_id]:
+            del self.tracks[task_id]
+
+    def hold(self, task_id: str, shard: int, session_id: str) -> None:
+        """Keep back what comes of a task until `place` says where it stands."""
+        self._ended_here.pop(task_id, None)
+        self.tracks.setdefault(task_id, Track(shard, session_id)).is_held = True
+
+    def place(self, task_id: str, stored: StoredTask) -> None:
+        """Go on with a task that was held: all events that are stored are known, what came since is passed on."""
+        track = self.tracks[task_id]
+        track.place(stored, self._clock())
+        for event, entry_id in track.take_held():
+            self._pass_on(track, event, entry_id)
+        if track.is_over:
+            del self.tracks[task_id]
 
     async def take_in(self, shard: int, entry_id: str, fields: dict[str, str]) -> None:
-        """Pass on the event of one entry, unless it was seen before."""
+        """Pass on the event of one entry, unless it was seen before or is not for this runtime."""
+        if "moved" in fields:
+            self._remove(f"notice {entry_id}", Track(shard), -1, [entry_id])
+            self._sessions.lose(fields["moved"], float(fields.get("epoch", "0")))
+            return
         try:
             event = DelegationEvent.decode(fields.get("event", ""))
         except ProtocolError as error:
-            _log.error("An event was dropped: %s", error)
-            self._remove(f"unreadable {entry_id}", shard, -1, [entry_id])
+            _log.error("An event was given up: %s", error)
+            await self._give_up(shard, entry_id, fields.get("event", ""))
             return
-        if event.task_id in self._ended_here:
-            self._remove(event.task_id, shard, event.seq, [entry_id])
-            return
-        track = self.tracks.get(event.task_id) or await self._resume(event.task_id, shard)
-        passed_on = track.admit(event, entry_id)
-        if not passed_on:
-            self._remove(event.task_id, shard, -1, [entry_id])
-        for item in passed_on:
+        track = self.tracks.get(event.task_id)
+        if track is None and event.task_id not in self._ended_here:
+            track = await self._resume(event.task_id, shard)
+        if track is None:
+            self._remove(event.task_id, Track(shard), -1, [entry_id])
+        elif track.is_held:
+            track.held.append((event, entry_id))
+        else:
+            self._pass_on(track, event, entry_id)
+
+    def _pass_on(self, track: Track, event: DelegationEvent, entry_id: str) -> None:
+        items = track.admit(event, entry_id)
+        if not items:
+            self._remove(event.task_id, track, -1, [entry_id])
+        for item in items:
             self._buffer.put(item)
 
-    async def _resume(self, task_id: str, shard: int) -> Track:
-        """Take up a task that an earlier process with this runtime id submitted."""
-        acked, left_ms = await self._scripts.run("resume", [self._keys.task(shard, task_id)])
-        deadline_s = self._clock() + int(left_ms) / 1000
-        track = Track(shard, deadline_s, next_seq=int(acked) + 1, check_at_s=deadline_s)
+    async def _give_up(self, shard: int, entry_id: str, encoded: str) -> None:
+        """Move an event that cannot be read to the dead ones, and let nobody wait for it."""
+        keys = [self._keys.inbox(shard, self._runtime_id), self._keys.dead(shard)]
+        await self._scripts.run("discard", keys, entry_id, "schema")
+        task_id, seq, kind = _outline(encoded)
+        track = self.tracks.get(task_id)
+        if track is None:
+            return
+        if kind in TERMINAL:
+            self.end_here(task_id, "failed", "schema")
+        elif seq >= track.next_seq:
+            self._buffer.put(Lagged(task_id, track.next_seq, seq + 1))
+            track.next_seq = seq + 1
+
+    async def _resume(self, task_id: str, shard: int) -> Track | None:
+        """Take up a task that an earlier process with this runtime id submitted; None if it is not ours now."""
+        keys = [self._keys.inbox(shard, self._runtime_id), self._keys.task(shard, task_id)]
+        reply = await self._scripts.run("resume", keys)
+        if reply[0] != "own":
+            return None
+        deadline_s = self._clock() + int(reply[2]) / 1000
+        track = Track(shard, reply[3], deadline_s, next_seq=int(reply[1]) + 1, check_at_s=deadline_s)
         return self.tracks.setdefault(task_id, track)
 
-    def _remove(self, task_id: str, shard: int, seq: int, entries: list[str]) -> None:
-        waiting = self._pending.setdefault(task_id, _Acknowledgement(shard))
+    def _remove(self, task_id: str, track: Track, seq: int, entries: list[str]) -> None:
+        waiting = self._pending.setdefault(task_id, _Acknowledgement(track.shard, track.session_id))
         waiting.seq = max(waiting.seq, seq)
         waiting.entries.extend(entries)
-        self._has_pending.set()
+        self._writes.put(task_id)
 
-    async def _store(self, task_id: str, waiting: _Acknowledgement) -> None:
-        seq, entries = waiting.seq, waiting.entries[:STORE_COUNT]
-        keys = [self._keys.task(waiting.shard, task_id), self._keys.inbox(waiting.shard, self._runtime_id)]
-        await self._scripts.run("acknowledge", keys, seq, *entries)
+    async def _store(self, task_id: str) -> bool:
+        waiting = self._pending[task_id]
+        seq, entries, epoch = (
+            waiting.seq,
+            waiting.entries[:STORE_COUNT],
+            self._sessions.epoch(waiting.session_id),
+        )
+        keys = [self._keys.inbox(waiting.shard, self._runtime_id), self._keys.task(waiting.shard, task_id)]
+        reply = await self._scripts.run("acknowledge", keys, seq, *entries)
+        if reply[0] == "moved" and waiting.session_id:
+            self._sessions.lose(waiting.session_id, epoch + 1)
         del waiting.entries[: len(entries)]
-        if not waiting.entries and waiting.seq == seq:
-            del self._pending[task_id]
-            stored, self._stored = self._stored, anyio.Event()
-            stored.set()
+        if waiting.entries or waiting.seq != seq:
+            return False
+        del self._pending[task_id]
+        return True
+
+
+def _outline(encoded: str) -> tuple[str, int, str]:
+    """Task, number and kind of an event that cannot be read otherwise, as far as they can be told."""
+    try:
+        raw = from_json(encoded)
+    except ValueError:
+        raw = None
+    found = raw if isinstance(raw, dict) else {}
+    task_id, seq, kind = found.get("task_id"), found.get("seq"), found.get("kind")
+    return (
+        task_id if isinstance(task_id, str) else "",
+        seq if isinstance(seq, int) else -1,
+        kind if isinstance(kind, str) else "",
+    )

@@ -4,7 +4,11 @@
 `mt:<tenant>:{sNN}:urgent`     the same for tasks that somebody waits for in silence
 `mt:<tenant>:{sNN}:t:<task>`   hash: the state of one task
 `mt:<tenant>:{sNN}:e:<task>`   list: its newest events
-`mt:<tenant>:{sNN}:u:<task>`   list: what the user changed since
+`mt:<tenant>:{sNN}:n:<task>`   list: notes for its worker, oldest first: corrections, and what became of its words
+`mt:<tenant>:{sNN}:r:<task>`   hash: the newest receipt of each event
+`mt:<tenant>:{sNN}:j:<task>`   list: its tool calls, kept longer than its other events
+`mt:<tenant>:{sNN}:s:<session>` hash: which runtime has a session, and since when
+`mt:<tenant>:{sNN}:p:<session>` list: the session's tasks, oldest first
 `mt:<tenant>:{sNN}:id:<hash>`  string: the task that an idempotency key stands for
 `mt:<tenant>:{sNN}:in:<rt>`    stream: the inbox of one runtime process
 `mt:<tenant>:{sNN}:dead`       stream: tasks given up
@@ -72,9 +76,34 @@ class Keys:
         """List of a task's newest events."""
         return f"{self._prefix(shard)}e:{task_id}"
 
-    def updates(self, shard: int, task_id: str) -> str:
-        """List of what the user changed since the task began."""
-        return f"{self._prefix(shard)}u:{task_id}"
+    def notes(self, shard: int, task_id: str) -> str:
+        """List of what a task's worker is told: corrections, and what became of its words."""
+        return f"{self._prefix(shard)}n:{task_id}"
+
+    def receipts(self, shard: int, task_id: str) -> str:
+        """Hash with the newest receipt of each event of a task."""
+        return f"{self._prefix(shard)}r:{task_id}"
+
+    def journal(self, shard: int, task_id: str) -> str:
+        """List of a task's tool calls."""
+        return f"{self._prefix(shard)}j:{task_id}"
+
+    def of_session(self, session_id: str) -> list[str]:
+        """What every script about a session begins with: hash with the runtime that has it, list of its tasks."""
+        prefix = self._prefix(self.shard_of(session_id))
+        return [f"{prefix}s:{session_id}", f"{prefix}p:{session_id}"]
+
+    def of_task(self, shard: int, task_id: str, runtime_id: str, lane: Lane = "tasks") -> list[str]:
+        """What every script about one task begins with: stream, inbox, hash, events, notes, receipts, journal."""
+        return [
+            self.lane(shard, lane),
+            self.inbox(shard, runtime_id),
+            self.task(shard, task_id),
+            self.events(shard, task_id),
+            self.notes(shard, task_id),
+            self.receipts(shard, task_id),
+            self.journal(shard, task_id),
+        ]
 
     def idempotency(self, shard: int, key: str) -> str:
         """String with the task that `key` stands for; the key itself may be anything."""

@@ -9,9 +9,10 @@ event, if need be one that the port makes itself. Knows nothing of speech.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Literal, TypeAlias, cast
 from uuid import uuid4
 
@@ -19,32 +20,40 @@ import anyio
 from anyio.abc import TaskGroup
 from redis.exceptions import RedisError
 
-from microturn.protocols import ContextPackage
-from microturn.runtime.bus._errors import BusUnreachableError, PackageTooLargeError, QueueFullError
+from microturn.protocols import ContextPackage, PromiseState, Receipt, SessionLedger
+from microturn.runtime.bus._errors import (
+    BusUnreachableError,
+    PackageTooLargeError,
+    QueueFullError,
+    SessionTakenError,
+)
 from microturn.runtime.bus.connection import Clients, check_server, open_clients
+from microturn.runtime.bus.deadlines import GRACE_S, DeadlineWatch
 from microturn.runtime.bus.health import Health, HealthMonitor
 from microturn.runtime.bus.inbox import Inbox
 from microturn.runtime.bus.inbox_reader import InboxReader
 from microturn.runtime.bus.keys import Keys, checked_name
-from microturn.runtime.bus.outbox import PATIENCE_S, Item, Outbox
+from microturn.runtime.bus.ledger_writer import LedgerWriter
+from microturn.runtime.bus.outbox import PATIENCE_S, Outbox
+from microturn.runtime.bus.outgoing import Item, Outgoing
+from microturn.runtime.bus.own_sessions import OwnSessions
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.registry import RuntimeRegistry
+from microturn.runtime.bus.reopening import Reopening
 from microturn.runtime.bus.scripts import Scripts
+from microturn.runtime.bus.session_records import SessionRecords
 from microturn.runtime.bus.settings import BusSettings
-from microturn.runtime.bus.tracks import BusEvent, EventBuffer, Track
+from microturn.runtime.bus.tracks import BusEvent, EventBuffer, SessionMoved, Track, UpdateRefused
 
 OUTBOX_LIMIT = 1024
 """Submits, cancels and updates that wait to be sent; one more is refused."""
 BUFFER_LIMIT = 256
 """Events that wait to be iterated over; then the inbox is not read on."""
-GRACE_S = 1.0
-"""How long after its deadline a task's own terminal event is waited for, before the port asks, and again after."""
-WATCH_EVERY_S = 0.25
 CLOSE_WITHIN_S = 1.0
 """How long a port that is closed goes on sending what waits."""
 
-CancelOutcome: TypeAlias = Literal["ended", "asked", "unknown"]
-UpdateOutcome: TypeAlias = Literal["stored", "ended", "full", "unknown"]
+CancelOutcome: TypeAlias = Literal["ended", "asked", "unknown", "moved"]
+UpdateOutcome: TypeAlias = Literal["stored", "ended", "full", "unknown", "moved"]
 
 _log = logging.getLogger(__name__)
 
@@ -97,8 +106,15 @@ class DelegationPort:
         self._registry = RuntimeRegistry(clients.commands, self._keys, runtime_id=runtime_id)
         self._health = HealthMonitor(clock)
         self._buffer = EventBuffer(BUFFER_LIMIT)
+        self._sessions = OwnSessions(self._on_lost)
         self._inbox = Inbox(
-            self._scripts, self._keys, runtime_id=runtime_id, clock=clock, buffer=self._buffer
+            self._scripts,
+            self._keys,
+            runtime_id=runtime_id,
+            clock=clock,
+            health=self._health,
+            buffer=self._buffer,
+            sessions=self._sessions,
         )
         self._reader = InboxReader(
             clients,
@@ -109,15 +125,29 @@ class DelegationPort:
             room=self._buffer.room,
             take_in=self._inbox.take_in,
         )
-        self._outbox = Outbox(
+        self._writer = LedgerWriter(
             self._scripts,
             self._keys,
             settings,
             runtime_id=runtime_id,
             health=self._health,
-            clock=clock,
-            on_answer=self._on_answer,
-            limit=OUTBOX_LIMIT,
+            sessions=self._sessions,
+        )
+        outgoing = Outgoing(
+            self._scripts, self._keys, settings, runtime_id=runtime_id, clock=clock, writer=self._writer
+        )
+        self._outbox = Outbox(
+            outgoing, health=self._health, clock=clock, on_answer=self._on_answer, limit=OUTBOX_LIMIT
+        )
+        self._deadlines = DeadlineWatch(
+            self._inbox, outgoing, self._sessions, buffer=self._buffer, clock=clock
+        )
+        self._reopening = Reopening(
+            SessionRecords(self._scripts, self._keys, settings),
+            self._keys,
+            runtime_id=runtime_id,
+            inbox=self._inbox,
+            sessions=self._sessions,
         )
 
     def start(self, tasks: TaskGroup) -> None:
@@ -125,14 +155,16 @@ class DelegationPort:
         tasks.start_soon(self._outbox.run, name="bus outbox")
         tasks.start_soon(self._reader.read, name="bus inbox")
         tasks.start_soon(self._inbox.acknowledge_all, name="bus acknowledgements")
+        tasks.start_soon(self._writer.run, name="bus ledgers")
         tasks.start_soon(self._registry.run, name="bus registry")
-        tasks.start_soon(self._watch_deadlines, name="bus deadlines")
+        tasks.start_soon(self._deadlines.run, name="bus deadlines")
         tasks.start_soon(self._watch_workers, name="bus workers")
 
     async def close(self) -> None:
         """Send what waits, for up to 1 s; then the iteration over `events` ends."""
         with anyio.move_on_after(CLOSE_WITHIN_S):
             await self._outbox.all_sent()
+            await self._writer.all_stored()
             await self._inbox.all_stored()
         self._buffer.close()
 
@@ -141,12 +173,62 @@ class DelegationPort:
         """The state of the bus, and how many workers live. Never waits."""
         return self._health.now
 
+    def enter_nowait(self, session_id: str, session_ms: float) -> bool:
+        """Begin a session in this runtime without waiting; False if too much waits already.
+
+        `session_ms` is the session's time now. Of a session that another runtime has, and has not left,
+        `SessionMoved` comes from `events`; it can only be reopened. To enter a session anew sets its clock.
+        """
+        shard, now_s = self._keys.shard_of(checked_name("session id", session_id)), self._clock()
+        began_s = now_s - session_ms / 1000
+        return self._outbox.put_nowait(Item("enter", session_id, "", shard, math.inf, began_s=began_s))
+
+    def leave_nowait(self, session_id: str) -> None:
+        """End a session without waiting: its open tasks are cancelled, and what is still owed is declined.
+
+        Goes out after all that was submitted and noted of the session before. Never refuses.
+        """
+        shard = self._keys.shard_of(checked_name("session id", session_id))
+        self._outbox.put_always(Item("leave", session_id, "", shard, math.inf))
+
+    async def reopen(self, session_id: str) -> SessionLedger:
+        """Take a session over, whichever runtime had it, and return what it is owed.
+
+        From now on what comes of its tasks comes here, after the events in the ledger and only after this call has
+        returned, and the runtime that had it is told so. The session's clock begins anew at 0 unless `enter_nowait`
+        sets it; session times in the ledger's events, and in what its tasks still send here, are by the clock that
+        `elapsed_ms` is of.
+
+        Raises:
+            BusNameError: the session id cannot be part of a key.
+            UnknownSessionError: the session is not remembered.
+            SessionTakenError: yet another runtime has taken it over meanwhile.
+            BusUnreachableError: the server did not answer for 10 s; it may have done it or not, so reopen again.
+        """
+        return await self._reopening.reopen(checked_name("session id", session_id))
+
+    async def ledger(self, session_id: str) -> SessionLedger:
+        """Read what a session is owed, whichever runtime has it; errors as in `reopen`. Changes nothing."""
+        return await self._reopening.ledger(checked_name("session id", session_id))
+
+    def receipt_nowait(self, session_id: str, receipt: Receipt) -> None:
+        """Store what has become of a piece. Never waits, never refuses.
+
+        Of each piece only the newest waits to be stored. A settled state stays, and `words_heard` only grows.
+        """
+        self._writer.receipt(session_id, receipt)
+
+    def promise_nowait(self, session_id: str, task_id: str, state: PromiseState) -> None:
+        """Store how the promise of a task has ended. Never waits, never refuses. The first end stays."""
+        self._writer.promise(session_id, task_id, state)
+
     def submit_nowait(self, package: ContextPackage) -> bool:
         """Hand a task over without waiting; False if too much waits already.
 
         What becomes of it is told by `events`: `accepted` and so on, or at once a terminal event with the `reason`
-        in its detail: `failed` (`queue_full`, `too_large`, `refused`), `expired` (`deadline`: the server did not
-        answer in time), or `cancelled` (`duplicate`: another task has its idempotency key).
+        in its detail: `failed` (`queue_full`, `too_large`, `refused`, `moved`: another runtime has the session),
+        `expired` (`deadline`: the server did not answer in time), or `cancelled` (`duplicate`: another task has its
+        idempotency key). After `SessionMoved` nothing more comes of the tasks that the server has accepted.
         """
         item = self._submission(package)
         if not self._outbox.put_nowait(item):
@@ -159,7 +241,10 @@ class DelegationPort:
         return self._outbox.put_nowait(self._order("cancel", task_id, reason))
 
     def update_nowait(self, task_id: str, text: str) -> bool:
-        """Tell a running task what has changed without waiting; False if too much waits already."""
+        """Tell a running task what has changed without waiting; False if too much waits already.
+
+        Where it comes too late, or the task takes no more, `UpdateRefused` comes from `events`.
+        """
         return self._outbox.put_nowait(self._order("update", task_id, text))
 
     def acknowledge_nowait(self, task_id: str, seq: int) -> None:
@@ -175,6 +260,7 @@ class DelegationPort:
             QueueFullError: the server takes no more tasks now.
             BusUnreachableError: the server did not answer before the deadline.
             PackageTooLargeError: it cannot be cut down to the limit.
+            SessionTakenError: another runtime has the session.
         """
         item = self._submission(package, is_awaited=True)
         self._track(item)
@@ -185,6 +271,8 @@ class DelegationPort:
                 f"cannot submit a task: the queue is at its limit of {self._settings.queue_limit}, or the server's "
                 "memory is; start more workers or try again later"
             )
+        if item.outcome == "moved":
+            raise SessionTakenError(package.session_id)
         return "duplicate" if item.outcome == "duplicate" else "accepted"
 
     async def cancel(self, task_id: str, reason: str) -> CancelOutcome:
@@ -235,15 +323,33 @@ class DelegationPort:
 
     def _submission(self, package: ContextPackage, *, is_awaited: bool = False) -> Item:
         checked_name("task id", package.task_id)
-        shard, give_up_s = self._keys.shard_of(package.session_id), self._clock() + package.deadline_s
-        return Item("submit", package.task_id, shard, give_up_s, package=package, is_awaited=is_awaited)
+        session_id = checked_name("session id", package.session_id)
+        return Item(
+            "submit",
+            session_id,
+            package.task_id,
+            self._keys.shard_of(session_id),
+            self._clock() + package.deadline_s,
+            package=package,
+            is_awaited=is_awaited,
+            epoch=self._sessions.epoch(session_id),
+        )
 
     def _order(self, kind: Literal["cancel", "update"], task_id: str, text: str) -> Item:
-        track = self._inbox.tracks.get(checked_name("task id", task_id))
-        return Item(kind, task_id, track.shard if track else 0, self._clock() + PATIENCE_S, text=text)
+        track = self._inbox.tracks.get(checked_name("task id", task_id)) or Track(0)
+        return Item(
+            kind,
+            track.session_id,
+            task_id,
+            track.shard,
+            self._clock() + PATIENCE_S,
+            text=text,
+            epoch=self._sessions.epoch(track.session_id),
+        )
 
     async def _do(self, kind: Literal["cancel", "update"], task_id: str, text: str) -> str | None:
         item = self._order(kind, task_id, text)
+        item.is_awaited = True
         await self._outbox.put(item)
         await self._answer(item)
         return item.outcome
@@ -254,15 +360,30 @@ class DelegationPort:
             raise item.error
 
     def _track(self, item: Item) -> None:
-        track = Track(item.shard, item.give_up_s, check_at_s=item.give_up_s + GRACE_S)
+        track = Track(item.shard, item.session_id, item.give_up_s, check_at_s=item.give_up_s + GRACE_S)
         item.is_tracked_anew = self._inbox.tracks.setdefault(item.task_id, track) is track
 
     def _on_answer(self, item: Item) -> None:
-        """Tell of a submit that came to nothing, once the server or the clock has decided."""
-        if item.kind != "submit":
-            if item.error is not None:
-                _log.warning("A task could not be told to %s: %s", item.kind, item.error)
-            return
+        """Tell of what came to nothing, once the server or the clock has decided."""
+        if item.error is not None and item.kind != "submit":
+            _log.warning("The bus could not be told: %s", item.error)
+        match item.kind:
+            case "submit":
+                self._on_submitted(item)
+            case "update":
+                if item.outcome not in ("stored", "moved") and not item.is_awaited:
+                    self._buffer.put(UpdateRefused(item.task_id))
+            case "enter":
+                if item.outcome == "entered":
+                    self._sessions.gain(item.session_id, item.epoch)
+            case "leave":
+                self._sessions.forget(item.session_id)
+            case "cancel":
+                pass
+        if item.outcome == "moved" and item.session_id:
+            self._sessions.lose(item.session_id, item.epoch + 1)
+
+    def _on_submitted(self, item: Item) -> None:
         if item.outcome == "accepted" or not item.is_tracked_anew:
             return
         if item.is_awaited or (item.outcome == "duplicate" and item.owner == item.task_id):
@@ -270,34 +391,9 @@ class DelegationPort:
         else:
             self._inbox.end_here(item.task_id, *_failure(item))
 
-    async def _watch_deadlines(self) -> None:
-        """See to it that every task ends, even if no worker ever takes it or the server loses it."""
-        while True:
-            await anyio.sleep(WATCH_EVERY_S)
-            if self._buffer.is_full:  # its terminal event may be waiting to be read
-                continue
-            for task_id, track in list(self._inbox.tracks.items()):
-                if not track.is_ended and self._clock() >= track.check_at_s:
-                    await self._check(task_id, track)
-
-    async def _check(self, task_id: str, track: Track) -> None:
-        if track.was_checked or self._clock() >= track.deadline_s + 3 * GRACE_S:
-            self._inbox.end_here(task_id, "expired", "deadline")
-            return
-        keys, shard = self._keys, track.shard
-        touched = [
-            keys.tasks(shard),
-            keys.task(shard, task_id),
-            keys.events(shard, task_id),
-            keys.updates(shard, task_id),
-            keys.inbox(shard, self.runtime_id),
-        ]
-        with suppress(RedisError):  # it is asked again until the last grace is over
-            await self._scripts.run(
-                "cancel", touched, task_id, "expired", "deadline", self._settings.retention_ms
-            )
-            track.was_checked = True
-            track.check_at_s = self._clock() + GRACE_S
+    def _on_lost(self, session_id: str) -> None:
+        self._inbox.drop(session_id)
+        self._buffer.put(SessionMoved(session_id))
 
     async def _watch_workers(self) -> None:
         while True:
@@ -324,6 +420,8 @@ def _failure(item: Item) -> tuple[Literal["failed", "expired", "cancelled"], str
         return "cancelled", "duplicate"
     if item.outcome == "full":
         return "failed", "queue_full"
+    if item.outcome == "moved":
+        return "failed", "moved"
     if isinstance(item.error, BusUnreachableError):
         return "expired", "deadline"
     return "failed", "too_large" if isinstance(item.error, PackageTooLargeError) else "refused"

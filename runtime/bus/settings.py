@@ -23,6 +23,8 @@ class BusSettings:
     """Tasks, waiting and running, per shard; one more is refused."""
     retention_s: float = 3600.0
     """How long the record of an ended task is kept, so that a repeated submit is still known."""
+    session_retention_s: float = 24 * 3600.0
+    """How long a session is remembered after its last sign of life, and with it what the user is still owed."""
     stored_events: int = 256
     """Newest events of a task that a second attempt is told of."""
     presence_s: float = 0.5
@@ -39,6 +41,11 @@ class BusSettings:
     def retention_ms(self) -> int:
         """The retention in the server's unit."""
         return round(self.retention_s * 1000)
+
+    @property
+    def session_retention_ms(self) -> int:
+        """The retention of sessions in the server's unit."""
+        return round(self.session_retention_s * 1000)
 
     @property
     def presence_ttl_ms(self) -> int:

@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 import anyio
 
-from microturn.protocols import DelegationEvent
+from microturn.protocols import TERMINAL, DelegationEvent
+from microturn.runtime.bus.stored_task import StoredTask, shifted
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,21 @@ class Lagged:
     """Number of the event that follows the gap."""
 
 
-BusEvent: TypeAlias = DelegationEvent | Lagged
+@dataclass(frozen=True, slots=True)
+class SessionMoved:
+    """Another runtime has taken a session over. Nothing more of it comes here, and nothing said here counts."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRefused:
+    """A correction did not reach its task: it had ended, or could not be told in time. What it did is not undone."""
+
+    task_id: str
+
+
+BusEvent: TypeAlias = DelegationEvent | Lagged | SessionMoved | UpdateRefused
 
 
 @dataclass(slots=True)
@@ -33,9 +48,15 @@ class Track:
     """One running task."""
 
     shard: int
+    session_id: str = ""
     deadline_s: float = math.inf
     """On the port's clock."""
     next_seq: int = 0
+    shift_ms: int = 0
+    """To be added to session times: the task was handed over by an earlier clock of its session."""
+    is_held: bool = False
+    """Whether its events wait until it is known where it stands."""
+    held: list[tuple[DelegationEvent, str]] = field(default_factory=list)
     is_ended: bool = False
     """Whether the terminal event was passed on."""
     check_at_s: float = math.inf
@@ -44,10 +65,30 @@ class Track:
     unacknowledged: deque[tuple[int, str]] = field(default_factory=deque)
     """Number and inbox entry of what was passed on and not taken in for good."""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes, and all that came was taken in for good."""
+        return self.is_ended and not self.unacknowledged
+
+    def place(self, stored: StoredTask, now_s: float) -> None:
+        """Stand behind the last event that the server has stored, and hold nothing back any more."""
+        self.is_held = False
+        self.next_seq = max(self.next_seq, stored.seq + 1)
+        self.is_ended = stored.promise.task_state in TERMINAL
+        self.shift_ms = stored.shift_ms
+        self.deadline_s = self.check_at_s = now_s + stored.left_ms / 1000
+        self.was_checked = False
+
+    def take_held(self) -> list[tuple[DelegationEvent, str]]:
+        """Return what was held back."""
+        held, self.held = self.held, []
+        return held
+
     def admit(self, event: DelegationEvent, entry_id: str) -> tuple[BusEvent, ...]:
         """Return what is to be passed on: the event, after a `Lagged` where some are missing; nothing if seen."""
         if self.is_ended or event.seq < self.next_seq:
             return ()
+        event = shifted(event, self.shift_ms)
         lagged = (Lagged(event.task_id, self.next_seq, event.seq),) if event.seq > self.next_seq else ()
         self.next_seq = event.seq + 1
         self.is_ended = event.is_terminal

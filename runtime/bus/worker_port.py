@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 from uuid import uuid4
 
 import anyio
@@ -18,15 +19,17 @@ from anyio.abc import TaskGroup
 from redis.exceptions import RedisError
 
 from microturn.background_agent.worker_bus import BeatResult, Begun, EmitResult, TaskEntry
-from microturn.protocols import INLINE_LIMIT_BYTES, DelegationEvent, ProtocolError
+from microturn.protocols import INLINE_LIMIT_BYTES, DelegationEvent
 from microturn.runtime.bus._errors import PackageTooLargeError
 from microturn.runtime.bus.connection import Clients, check_server, open_clients
 from microturn.runtime.bus.delivery import Delivery
 from microturn.runtime.bus.keys import Keys, checked_name
+from microturn.runtime.bus.notes import Notes, read_notes, read_receipts
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.raw import command
 from microturn.runtime.bus.scripts import Scripts
 from microturn.runtime.bus.settings import BusSettings
+from microturn.runtime.bus.stored_task import emitted, sections
 from microturn.runtime.bus.task_queue import TaskQueue
 
 _CLEAN_EVERY_S = 300.0
@@ -34,11 +37,17 @@ _CLEAN_EVERY_S = 300.0
 
 @dataclass(slots=True)
 class _Running:
-    """A task that this worker has begun."""
+    """A task that this worker has begun, or is about to."""
 
     delivery: Delivery
-    attempt: int
-    updates_seen: int = 0
+    attempt: int = 0
+    notes_seen: int = 0
+
+    def unseen(self, asked_from: int, notes: Sequence[str]) -> Notes:
+        """The notes that no call in between has brought: two calls under way may both be told of one."""
+        new = notes[max(0, self.notes_seen - asked_from) :]
+        self.notes_seen += len(new)
+        return read_notes(new)
 
 
 @asynccontextmanager
@@ -99,19 +108,31 @@ class WorkerPort:
 
     async def begin(self, entry: TaskEntry) -> Begun | None:
         """Make the task this worker's; None where there is nothing to run, or another has taken it over."""
-        delivery, task_id = Delivery.parse(entry.entry_id), entry.package.task_id
+        running, task_id = _Running(Delivery.parse(entry.entry_id)), entry.package.task_id
         settings = self._settings
-        reply = await self._scripts.insist(
+        reply = await self._call(
             "begin",
-            [*self._task_keys(delivery, task_id), self._keys.dead(delivery.shard)],
-            *(task_id, delivery.entry, self.worker_id, uuid4().hex),
-            *(settings.max_attempts, settings.lease_ms, settings.retention_ms),
+            running,
+            task_id,
+            *(task_id, running.delivery.entry, self.worker_id, uuid4().hex),
+            *(settings.max_attempts, settings.lease_ms),
+            *(settings.retention_ms, settings.session_retention_ms),
+            more_keys=[self._keys.dead(running.delivery.shard)],
         )
         if reply[0] != "begun":
             return None
-        attempt, next_seq, left_ms = map(int, reply[1:4])
-        self._running[task_id] = _Running(delivery, attempt)
-        return Begun(attempt, next_seq, emitted=_readable(reply[4:]), remaining_s=left_ms / 1000)
+        running.attempt, next_seq, left_ms = map(int, reply[1:4])
+        events, journal, notes, receipts = sections(reply[4:])
+        told = running.unseen(0, notes)
+        self._running[task_id] = running
+        return Begun(
+            running.attempt,
+            next_seq,
+            emitted=emitted(events, journal),
+            remaining_s=left_ms / 1000,
+            receipts=tuple(sorted(read_receipts(receipts), key=lambda receipt: receipt.seq)),
+            updates=told.corrections,
+        )
 
     async def emit(
         self, task_id: str, attempt: int, seq: int, event: DelegationEvent, *, finish: bool = False
@@ -125,18 +146,26 @@ class WorkerPort:
         running = self._running.get(task_id)
         if running is None or running.attempt != attempt:
             return EmitResult(fenced=True)
-        seen = running.updates_seen
+        seen = running.notes_seen
         reply = await self._send(running, seq, event, finish)
         if reply[0] == "renumber":
             seq = int(reply[1]) + 1
             reply = await self._send(running, seq, event.model_copy(update={"seq": seq}), finish)
-        fenced = reply[0] == "fenced"
+        fenced, corrected = reply[0] == "fenced", reply[0] == "corrected"
         # A task ends only once, so the same end seen twice is a call that was repeated: it has succeeded.
         duplicate = reply[0] == "duplicate" and not finish
-        if fenced or finish:
+        if fenced or (finish and not corrected):
             self._forget(task_id, attempt)
-        updates = _unseen(running, seen, reply[3:])
-        return EmitResult(fenced, duplicate, reply[1] == "1", updates, int(reply[2]))
+        told = running.unseen(seen, reply[3:])
+        return EmitResult(
+            fenced=fenced,
+            duplicate=duplicate,
+            cancel=reply[1] == "1",
+            updates=told.corrections,
+            backlog=int(reply[2]),
+            receipts=told.receipts,
+            corrected=corrected,
+        )
 
     async def beat(self, entry: TaskEntry, attempt: int) -> BeatResult:
         """Renew the lease of a task that really runs."""
@@ -144,14 +173,20 @@ class WorkerPort:
         running = self._running.get(task_id)
         if running is None or running.attempt != attempt:
             return BeatResult(fenced=True)
-        tasks, task, _, updates, inbox = self._task_keys(running.delivery, task_id)
-        seen = running.updates_seen
-        arguments = (running.delivery.entry, attempt, self.worker_id, seen)
-        reply = await self._scripts.insist("beat", [tasks, task, updates, inbox], *arguments)
+        seen = running.notes_seen
+        reply = await self._call(
+            "beat", running, task_id, running.delivery.entry, attempt, self.worker_id, seen
+        )
         if reply[0] == "fenced":
             self._forget(task_id, attempt)
             return BeatResult(fenced=True)
-        return BeatResult(False, reply[1] == "1", _unseen(running, seen, reply[3:]), int(reply[2]))
+        told = running.unseen(seen, reply[3:])
+        return BeatResult(
+            cancel=reply[1] == "1",
+            updates=told.corrections,
+            backlog=int(reply[2]),
+            receipts=told.receipts,
+        )
 
     async def enter(self) -> None:
         """Make the group of workers where there is none."""
@@ -179,47 +214,44 @@ class WorkerPort:
         encoded = event.encode()
         if (size := len(encoded.encode())) > INLINE_LIMIT_BYTES:
             raise PackageTooLargeError("delegation event", size=size, limit=INLINE_LIMIT_BYTES)
-        return await self._scripts.insist(
+        settings = self._settings
+        return await self._call(
             "emit",
-            self._task_keys(running.delivery, event.task_id),
-            *(running.delivery.entry, running.attempt, seq, encoded, event.kind if finish else ""),
-            *(running.updates_seen, self._settings.stored_events, self._settings.retention_ms),
+            running,
+            event.task_id,
+            *(running.delivery.entry, running.attempt, seq, event.kind, event.revision, encoded),
+            *("last" if finish else "", running.notes_seen, settings.stored_events),
+            *(settings.retention_ms, settings.session_retention_ms),
         )
 
     async def _reject(self, delivery: Delivery, task_id: str) -> None:
-        await self._scripts.insist(
+        await self._call(
             "reject",
-            [*self._task_keys(delivery, task_id), self._keys.dead(delivery.shard)],
-            *(task_id, delivery.entry, self.worker_id, "schema", self._settings.retention_ms),
+            _Running(delivery),
+            task_id,
+            *(task_id, delivery.entry, self.worker_id, "schema"),
+            *(self._settings.retention_ms, self._settings.session_retention_ms),
+            more_keys=[self._keys.dead(delivery.shard)],
         )
 
-    def _task_keys(self, delivery: Delivery, task_id: str) -> list[str]:
-        keys, shard = self._keys, delivery.shard
-        return [
-            keys.lane(shard, delivery.lane),
-            keys.task(shard, task_id),
-            keys.events(shard, task_id),
-            keys.updates(shard, task_id),
-            keys.inbox(shard, delivery.runtime_id),
-        ]
+    async def _call(
+        self,
+        name: Literal["begin", "emit", "beat", "reject"],
+        running: _Running,
+        task_id: str,
+        *arguments: str | int,
+        more_keys: Sequence[str] = (),
+    ) -> list[str]:
+        """Run a script about a task; where its session has moved, again with the inbox that it has now."""
+        while True:
+            delivery = running.delivery
+            keys = self._keys.of_task(delivery.shard, task_id, delivery.runtime_id, delivery.lane)
+            reply = await self._scripts.insist(name, [*keys, *more_keys], *arguments)
+            if reply[0] != "moved":
+                return reply
+            running.delivery = replace(delivery, runtime_id=reply[1])
 
     def _forget(self, task_id: str, attempt: int) -> None:
         running = self._running.get(task_id)
         if running is not None and running.attempt == attempt:
             del self._running[task_id]
-
-
-def _unseen(running: _Running, asked_from: int, updates: list[str]) -> tuple[str, ...]:
-    """The updates that no call in between has brought: two calls under way may both be told of one."""
-    new = updates[max(0, running.updates_seen - asked_from) :]
-    running.updates_seen += len(new)
-    return tuple(new)
-
-
-def _readable(encoded: list[str]) -> tuple[DelegationEvent, ...]:
-    """The events of earlier attempts, less those that another release wrote in a way that this one cannot read."""
-    events: list[DelegationEvent] = []
-    for text in encoded:
-        with suppress(ProtocolError):
-            events.append(DelegationEvent.decode(text))
-    return tuple(events)

@@ -12,12 +12,10 @@ def test_all_keys_of_a_task_share_one_hash_slot_and_the_tenants_prefix() -> None
     keys = Keys("acme", 16)
     shard = keys.shard_of("session-1")
     names = [
-        keys.tasks(shard),
-        keys.task(shard, "t"),
-        keys.events(shard, "t"),
-        keys.updates(shard, "t"),
+        *keys.of_task(shard, "t", "r"),
+        *keys.of_session("session-1"),
+        keys.lane(shard, "urgent"),
         keys.idempotency(shard, "any { key }"),
-        keys.inbox(shard, "r"),
         keys.dead(shard),
     ]
     assert {name.split("{")[1].split("}")[0] for name in names} == {f"s{shard:02d}"}

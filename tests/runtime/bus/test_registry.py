@@ -25,7 +25,7 @@ async def test_the_inbox_of_a_runtime_that_never_came_back_is_deleted_and_no_oth
             while await command(clients.commands, "ZCARD", keys.runtimes()) == 0:
                 await anyio.sleep(0.01)
         async with open_delegation_port(settings, runtime_id="present") as port:
-            await port.submit(package("b"))
+            await port.submit(package("b", session_id="another"))
             while await command(clients.commands, "ZCARD", keys.runtimes()) == 1:
                 await anyio.sleep(0.01)
             await RuntimeRegistry(clients.commands, keys, runtime_id="third").attend()

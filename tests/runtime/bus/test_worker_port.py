@@ -17,6 +17,9 @@ from microturn.runtime.bus import (
     open_worker_port,
 )
 from microturn.runtime.bus.connection import open_clients
+from microturn.runtime.bus.delivery import Delivery
+from microturn.runtime.bus.keys import Keys
+from microturn.runtime.bus.notes import correction_note
 from microturn.runtime.bus.raw import command
 from microturn.runtime.bus.scripts import Scripts
 
@@ -196,8 +199,10 @@ async def test_a_second_attempt_is_told_of_the_updates_again(
         await port.update("a", "make it two")
         assert (await silent.beat(entry, 1)).updates == ("make it two",)
         again = await other.take()
-        assert await other.begin(again) is not None
-        assert (await other.beat(again, 2)).updates == ("make it two",)
+        begun = await other.begin(again)
+        assert begun is not None
+        assert begun.updates == ("make it two",)
+        assert (await other.beat(again, 2)).updates == ()
 
 
 async def test_a_task_whose_time_is_up_is_not_begun(settings: BusSettings, package: MakePackage) -> None:
@@ -314,6 +319,14 @@ async def test_the_record_of_an_ended_task_is_let_go_after_a_while(
         key = f"mt:{settings.tenant}:{{s00}}:t:a"
         assert await command(clients.commands, "TTL", key) == -1
         await port.cancel("a", "enough")
+        owed = await command(clients.commands, "TTL", key)
+        assert isinstance(owed, int)
+        assert 86_300 < owed <= 86_400
+        expires = await command(clients.commands, "EXPIRETIME", key)
+        port.promise_nowait("session", "a", "declined")
+        with anyio.fail_after(5):
+            while await command(clients.commands, "EXPIRETIME", key) == expires:
+                await anyio.sleep(0.01)
         left = await command(clients.commands, "TTL", key)
         assert isinstance(left, int)
         assert 3500 < left <= 3600
@@ -352,14 +365,14 @@ async def test_a_begin_that_is_repeated_for_want_of_an_answer_is_one_attempt(
 ) -> None:
     async with open_delegation_port(settings) as port, open_worker_port(settings) as worker:
         await port.submit(package("a"))
-        shard, _, entry, runtime_id = (await worker.take()).entry_id.split("/")
-        prefix = f"mt:{settings.tenant}:{{s0{shard}}}:"
-        keys = [prefix + name for name in ("tasks", "t:a", "e:a", "u:a", f"in:{runtime_id}", "dead")]
+        delivery = Delivery.parse((await worker.take()).entry_id)
+        names = Keys(settings.tenant, settings.shards)
+        keys = [*names.of_task(delivery.shard, "a", delivery.runtime_id), names.dead(delivery.shard)]
         async with open_clients(settings) as clients:
             scripts = Scripts(clients.commands)
             for call_id, attempt in (("one", "1"), ("one", "1"), ("two", "2"), ("two", "2")):
                 reply = await scripts.run(
-                    "begin", keys, "a", entry, worker.worker_id, call_id, 3, 600, 60_000
+                    "begin", keys, "a", delivery.entry, worker.worker_id, call_id, 3, 600, 60_000, 60_000
                 )
                 assert reply[:3] == ["begun", attempt, "1"]
 
@@ -371,13 +384,11 @@ async def test_an_update_that_is_repeated_for_want_of_an_answer_is_one_update(
         await port.submit(package("a"))
         entry = await worker.take()
         assert await worker.begin(entry) is not None
-        prefix = f"mt:{settings.tenant}:{{s00}}:"
+        keys = Keys(settings.tenant, settings.shards).of_task(0, "a", port.runtime_id)
         async with open_clients(settings) as clients:
             for _ in range(2):
                 run = Scripts(clients.commands).run
-                assert await run("update", [f"{prefix}t:a", f"{prefix}u:a"], "one", "make it two", 64) == [
-                    "stored"
-                ]
+                assert await run("update", keys, "one", correction_note("make it two"), 64) == ["stored", "1"]
         assert (await worker.beat(entry, 1)).updates == ("make it two",)
 
 
