@@ -1,7 +1,7 @@
 """The worker: takes tasks from the delegation bus and runs each with an engine, a few at a time.
 
-It takes a task only when it has room to run it, beats only for what really runs, and drains when asked: it takes
-nothing more and lets what runs come to its end. Knows nothing of streams, and nothing of how an engine reasons.
+It takes a task only when it has room to run it, keeps room for urgent ones, beats only for what really runs, and
+drains when asked: it takes nothing more and lets what runs come to its end. Knows nothing of streams, and nothing of how an engine reasons.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import anyio
+from anyio.abc import TaskGroup
 
 from microturn.background_agent.attempt import Attempt
 from microturn.background_agent.engine import AgentEngine
@@ -31,6 +32,8 @@ class WorkerStatistics:
 
     running: int = 0
     taken: int = 0
+    urgent: int = 0
+    """Of those taken, how many were urgent."""
     final: int = 0
     failed: int = 0
     cancelled: int = 0
@@ -41,7 +44,11 @@ class WorkerStatistics:
 
 
 class Worker:
-    """Runs tasks until drained. One `run` per instance."""
+    """Runs tasks until drained. One `run` per instance.
+
+    At most `concurrency` tasks of any kind run at once, the urgent ones first, and beside them at most `urgent_lanes`
+    urgent ones, which so need not wait for an ordinary task to end.
+    """
 
     def __init__(
         self,
@@ -50,17 +57,21 @@ class Worker:
         tools: ToolRegistry,
         *,
         concurrency: int = 2,
+        urgent_lanes: int = 1,
         lease_s: float = 2.0,
         backlog_limit: int = BACKLOG_LIMIT,
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency must be at least 1, got {concurrency!r}")
+        if urgent_lanes < 0:
+            raise ValueError(f"urgent_lanes must be at least 0, got {urgent_lanes!r}")
         self._bus = bus
         self._engine = engine
         self._tools = tools
         self._lease_s = lease_s
         self._backlog_limit = backlog_limit
-        self._slots = anyio.Semaphore(concurrency)
+        self._concurrency = concurrency
+        self._urgent_lanes = urgent_lanes
         self._taking = anyio.CancelScope()
         self._statistics = WorkerStatistics()
 
@@ -82,10 +93,19 @@ class Worker:
                 helpers.start_soon(self._listen, tuple(drain_on), helpers.cancel_scope)
             async with anyio.create_task_group() as tasks:
                 with self._taking:
-                    while True:
-                        await self._slots.acquire()
-                        tasks.start_soon(self._serve, await self._bus.take())
+                    async with anyio.create_task_group() as takers:
+                        takers.start_soon(self._take, tasks, self._concurrency, False)
+                        if self._urgent_lanes:
+                            takers.start_soon(self._take, tasks, self._urgent_lanes, True)
             helpers.cancel_scope.cancel()
+
+    async def _take(self, tasks: TaskGroup, most: int, urgent_only: bool) -> None:
+        """Take tasks until cancelled, whenever fewer than `most` of those taken here are running."""
+        slots = anyio.Semaphore(most)
+        while True:
+            await slots.acquire()
+            entry = await self._bus.take(urgent_only=urgent_only)
+            tasks.start_soon(self._serve, entry, slots)
 
     async def _listen(self, signals: Sequence[signal.Signals], everything: anyio.CancelScope) -> None:
         with anyio.open_signal_receiver(*signals) as received:
@@ -99,9 +119,9 @@ class Worker:
                 is_draining = True
                 self.drain()
 
-    async def _serve(self, entry: TaskEntry) -> None:
+    async def _serve(self, entry: TaskEntry, slots: anyio.Semaphore) -> None:
         """Run one delivery. What the bus itself raises ends this attempt alone: the task comes again."""
-        self._count("taken", "running")
+        self._count("taken", "running", *(["urgent"] if entry.package.urgent else []))
         try:
             begun = await self._bus.begin(entry)
             if begun is not None:
@@ -114,7 +134,7 @@ class Worker:
             _log.error("task %s: the attempt was abandoned: %s", entry.package.task_id, _kinds(errors))
         finally:
             self._statistics = replace(self._statistics, running=self._statistics.running - 1)
-            self._slots.release()
+            slots.release()
 
     def _count(self, *names: str) -> None:
         changed = {name: getattr(self._statistics, name) + 1 for name in names}

@@ -73,19 +73,28 @@ async def serve(
     tools: ToolRegistry,
     *,
     concurrency: int = 2,
+    urgent_lanes: int = 1,
     on_ready: Callable[[], None] = lambda: None,
     drain_on: Sequence[signal.Signals] = (),
     stop: anyio.Event | None = None,
 ) -> None:
     """Work until cancelled, or until one of the signals says to drain: then what runs is finished, nothing more taken.
 
+    At most `concurrency` tasks run at once, and beside them `urgent_lanes` urgent ones.
     `stop` ends it at once, as cancelling does, but lets the engine close in peace; other workers get what runs.
 
     Raises:
         UnavailableError: the engine or the server cannot be reached.
     """
     async with open_engine(tools) as engine, open_worker_port(settings) as port:
-        worker = Worker(port, engine, tools, concurrency=concurrency, lease_s=settings.lease_s)
+        worker = Worker(
+            port,
+            engine,
+            tools,
+            concurrency=concurrency,
+            urgent_lanes=urgent_lanes,
+            lease_s=settings.lease_s,
+        )
         on_ready()
         async with anyio.create_task_group() as tasks:
             if stop is not None:

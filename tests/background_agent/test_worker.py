@@ -43,7 +43,7 @@ class OneWayEngine:
         await self._behaviour(emit, control)
 
 
-def package(task_id: str = "t1", deadline_s: float = 10.0) -> ContextPackage:
+def package(task_id: str = "t1", deadline_s: float = 10.0, *, urgent: bool = False) -> ContextPackage:
     return ContextPackage(
         task_id=task_id,
         session_id="s",
@@ -53,12 +53,18 @@ def package(task_id: str = "t1", deadline_s: float = 10.0) -> ContextPackage:
         said_end_ms=1000,
         local_time="2026-11-22T16:45:00+01:00",
         deadline_s=deadline_s,
+        urgent=urgent,
     )
 
 
 @asynccontextmanager
 async def working(
-    behaviour: Behaviour, *, lease_s: float = 0.08, backlog_limit: int = 500, concurrency: int = 2
+    behaviour: Behaviour,
+    *,
+    lease_s: float = 0.08,
+    backlog_limit: int = 500,
+    concurrency: int = 2,
+    urgent_lanes: int = 1,
 ) -> AsyncIterator[tuple[InMemoryWorkerBus, Worker]]:
     """A worker that runs for as long as the block, and then drains."""
     bus = InMemoryWorkerBus()
@@ -67,6 +73,7 @@ async def working(
         OneWayEngine(behaviour),
         ToolRegistry(),
         concurrency=concurrency,
+        urgent_lanes=urgent_lanes,
         lease_s=lease_s,
         backlog_limit=backlog_limit,
     )
@@ -128,6 +135,74 @@ async def test_no_more_tasks_run_at_once_than_allowed() -> None:
         for record in records:
             await ended(record)
     assert most == 2
+
+
+async def test_an_urgent_task_runs_while_all_ordinary_slots_are_taken() -> None:
+    async with working(forever, concurrency=2) as (bus, worker):
+        ordinary = [await bus.submit(package(f"t{n}")) for n in range(3)]
+        while worker.statistics().running < 2:
+            await anyio.sleep(0.005)
+        urgent = [await bus.submit(package(f"u{n}", urgent=True)) for n in range(2)]
+        while not urgent[0].events:
+            await anyio.sleep(0.005)
+        await anyio.sleep(0.02)
+        assert [bool(record.events) for record in (*ordinary, *urgent)] == [True, True, False, True, False]
+        assert (worker.statistics().running, worker.statistics().urgent) == (3, 1)
+        bus.cancel(
+            "t0"
+        )  # The slot that becomes free goes to the urgent task, though an ordinary one waits longer.
+        while not urgent[1].events:
+            await anyio.sleep(0.005)
+        assert not ordinary[2].events
+        for record in (*ordinary, *urgent):
+            record.cancelled = True
+    assert worker.statistics().urgent == 2
+
+
+async def test_a_lane_for_urgent_tasks_takes_no_other() -> None:
+    async with working(forever, concurrency=1, urgent_lanes=2) as (bus, worker):
+        records = [await bus.submit(package(f"t{n}")) for n in range(3)]
+        while worker.statistics().running < 1:
+            await anyio.sleep(0.005)
+        await anyio.sleep(0.05)
+        assert worker.statistics().running == 1
+        for record in records:
+            record.cancelled = True
+        worker.drain()
+
+
+async def test_without_a_lane_of_their_own_urgent_tasks_are_first_in_line() -> None:
+    order: list[str] = []
+
+    class Notes:
+        async def run(
+            self, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control
+        ) -> None:
+            order.append(package.task_id)
+            await emit("final")
+
+    bus = InMemoryWorkerBus()
+    records = [await bus.submit(package(name, urgent=name == "u")) for name in ("a", "b", "u")]
+    worker = Worker(bus, Notes(), ToolRegistry(), concurrency=1, urgent_lanes=0, lease_s=0.08)
+    async with anyio.create_task_group() as group:
+        group.start_soon(worker.run)
+        for record in records:
+            await ended(record)
+        worker.drain()
+    assert order == ["u", "a", "b"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("concurrency", 0), ("urgent_lanes", -1)])
+def test_a_worker_without_room_is_refused(name: str, value: int) -> None:
+    numbers = {"concurrency": 1, "urgent_lanes": 1, name: value}
+    with pytest.raises(ValueError, match=f"{name} must be at least"):
+        Worker(
+            InMemoryWorkerBus(),
+            OneWayEngine(answer),
+            ToolRegistry(),
+            concurrency=numbers["concurrency"],
+            urgent_lanes=numbers["urgent_lanes"],
+        )
 
 
 async def test_a_cancel_that_rides_on_a_beat_stops_a_silent_engine() -> None:
