@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 INPUT ?= examples/conversation/conversation.flac
 OUT ?= out
 
-.PHONY: help setup talk test check bench lock clean
+.PHONY: help setup talk test check bench bench-delegation lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
 setup: $(VENV)/.ready  ## Make the virtual environment, with everything pinned; no root needed.
 
@@ -39,6 +39,9 @@ check: setup  ## Lint, types, layers.
 bench: setup  ## Measure the figures of docs/benchmarks.md; prints a table and a line of JSON.
 	$(BIN)/microturn weights fetch agent
 	$(BIN)/python tests/benchmarks/bench_conversation.py
+
+bench-delegation: setup  ## Measure delegation beside job queues; prints tables and a line of JSON.
+	$(BIN)/python tests/benchmarks/bench_delegation.py --folder $(OUT)/bench-delegation
 
 lock:  ## Pin all dependencies anew (needs uv).
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet \

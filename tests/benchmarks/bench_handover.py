@@ -1,6 +1,6 @@
 """How long a delegation takes to reach a worker, and how long a dead worker is missed.
 
-    python -m tests.benchmarks.bench_handover [--tasks 1000] [--kills 5] [--url URL]
+    python tests/benchmarks/bench_handover.py [--tasks 1000] [--kills 5] [--url URL]
 
 Measured in one run, on one server: from `submit_nowait` to the return of `begin` in another process; from there back
 to the runtime; the bare XADD to XREADGROUP of the same bytes between the same processes, for comparison; and from
@@ -121,7 +121,7 @@ async def raw_worker(url: str) -> None:
 @contextmanager
 def process(role: str, url: str) -> Iterator[subprocess.Popen[str]]:
     """This module as another process, until the end of the block."""
-    line = [sys.executable, "-m", "tests.benchmarks.bench_handover", role, "--url", url]
+    line = [sys.executable, str(Path(__file__)), role, "--url", url]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         running.stdout.readline()
