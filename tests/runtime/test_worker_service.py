@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from microturn.background_agent import AgentEngine, Control, Emit
-from microturn.protocols import ContextPackage, Speech, UnavailableError, UserError
+from microturn.protocols import ContextPackage, DelegationEvent, Speech, UnavailableError, UserError
 from microturn.runtime.bus import BusSettings, EmbeddedServer, open_delegation_port
 from microturn.runtime.hub import open_hub
 from microturn.runtime.worker_service import open_ready_engine, serve, worker_process, worker_thread
@@ -76,6 +76,52 @@ async def test_a_worker_on_a_thread_takes_tasks_off_the_loop_of_the_beat(
     assert opened.engine.threads
     assert threading.current_thread().name not in opened.engine.threads
     assert opened.is_closed
+
+
+async def test_an_answer_that_is_too_late_for_a_correction_is_given_anew(
+    redis_server: EmbeddedServer,
+) -> None:
+    settings = BusSettings(redis_server.url, tenant="corrected", lease_s=0.6)
+    began, corrected = anyio.Event(), anyio.Event()
+    runs: list[list[str]] = []
+
+    class Stubborn:
+        """Looks at no correction while it runs."""
+
+        async def run(
+            self, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control
+        ) -> None:
+            runs.append(list(control.updates))
+            began.set()
+            await corrected.wait()
+            await emit("final", text=f"run {len(runs)}")
+
+    @asynccontextmanager
+    async def opened(tools: ToolRegistry) -> AsyncIterator[AgentEngine]:
+        yield Stubborn()
+
+    stop = anyio.Event()
+    events: list[DelegationEvent] = []
+    with anyio.fail_after(10):
+        async with open_delegation_port(settings) as port, anyio.create_task_group() as tasks:
+
+            async def work() -> None:
+                await serve(settings, opened, ToolRegistry(), stop=stop)
+
+            tasks.start_soon(work)
+            await port.submit(package("a"))
+            await began.wait()
+            port.update_nowait("a", "rather the other one")
+            await anyio.sleep(0.3)
+            corrected.set()
+            async for event in port.events():
+                if isinstance(event, DelegationEvent):
+                    events.append(event)
+                    if event.is_terminal:
+                        break
+            stop.set()
+    assert runs == [[], ["rather the other one"]]
+    assert [(e.seq, e.kind, e.text, e.revision) for e in events[1:]] == [(1, "final", "run 2", 1)]
 
 
 async def test_an_engine_that_cannot_be_opened_is_an_error_of_the_block(redis_server: EmbeddedServer) -> None:
