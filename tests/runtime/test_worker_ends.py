@@ -14,13 +14,14 @@ import pytest
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
+from microturn.background_agent.scripted_model import Say, scripted_model
+from microturn.background_agent.tool_runner import DOUBT
 from microturn.protocols import ContextPackage, DelegationEvent
 from microturn.runtime.bus import BusSettings, DelegationPort, EmbeddedServer, open_delegation_port
 
 pytestmark = [pytest.mark.redis, pytest.mark.anyio]
 
 LEASE_S = 0.6
-PROGRAM = Path(__file__).with_name("serving_program.py")
 
 
 class Serving:
@@ -42,9 +43,12 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(settings: BusSettings) -> AsyncIterator[Serving]:
+async def serving(
+    settings: BusSettings, *arguments: str, program: str = "serving_program.py"
+) -> AsyncIterator[Serving]:
     """A worker process that is ready, killed at the end of the block where it still runs."""
-    command = [sys.executable, str(PROGRAM), settings.url, settings.tenant, str(settings.lease_s)]
+    path = Path(__file__).with_name(program)
+    command = [sys.executable, str(path), settings.url, settings.tenant, str(settings.lease_s), *arguments]
     process = await anyio.open_process(command, stdin=subprocess.DEVNULL, stderr=None)
     try:
         worker = Serving(process)
@@ -58,12 +62,12 @@ async def serving(settings: BusSettings) -> AsyncIterator[Serving]:
             await process.aclose()
 
 
-def package(task_id: str, takes_ms: int) -> ContextPackage:
+def package(task_id: str, takes_ms: int, *, intent: str = "") -> ContextPackage:
     return ContextPackage(
         task_id=task_id,
         session_id="s",
         idempotency_key=task_id,
-        intent=str(takes_ms),
+        intent=intent or str(takes_ms),
         said_start_ms=0,
         said_end_ms=200,
         local_time="2026-01-01T12:00:00+00:00",
@@ -134,3 +138,29 @@ async def test_a_task_of_a_worker_that_is_killed_goes_on_elsewhere_within_the_le
             told = await story(port, "a")
     assert told["a"][0] == (0, "accepted")
     assert told["a"][-2:] == [(2, "partial"), (2, "final")]
+
+
+async def test_a_message_whose_sender_was_killed_is_not_sent_again_and_the_user_is_told(
+    redis_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    settings = BusSettings(redis_server.url, tenant="unsafe", lease_s=LEASE_S, presence_s=0.1)
+    path = tmp_path / "sent"
+    insists = Say('{"tool": "send_message", "arguments": {"text": "hello again"}}')
+    spoken: list[str] = []
+    async with (
+        scripted_model(insists, Say('{"final": "Please look yourself."}')) as model,
+        open_delegation_port(settings) as port,
+    ):
+        program = "sending_program.py"
+        async with serving(settings, model.url, str(path), "die", program=program) as first:
+            await port.submit(package("a", 0, intent="send hello"))
+            assert await first.exit_code() == 7
+        async with serving(settings, model.url, str(path), "live", program=program):
+            with anyio.fail_after(12):
+                async for event in port.events():
+                    if isinstance(event, DelegationEvent) and event.speech is not None:
+                        spoken.append(event.speech.text)
+                    if isinstance(event, DelegationEvent) and event.is_terminal:
+                        break
+    assert path.read_text().splitlines() == ["hello"]
+    assert spoken == [DOUBT.format(name="send message"), "Please look yourself."]
