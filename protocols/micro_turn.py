@@ -56,6 +56,8 @@ class FloorState:
     """Whether the last thing that the user said sounds complete; false during a thinking pause."""
     reply_due: bool = False
     """Whether the model still owes the user an answer of its own to what was just said."""
+    is_held: bool = False
+    """Whether the user asked for a moment: until it is over nothing is brought up that does not interrupt."""
 
 
 @dataclass(frozen=True, slots=True)

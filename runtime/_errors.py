@@ -5,11 +5,13 @@ UserError
 UnavailableError
 ├── AudioDeviceError            no microphone or speaker can be opened
 └── MissingExtraError           an optional package is not installed
+ProtocolError
+└── WovenItemError              the name of a woven utterance cannot be read
 """
 
 from __future__ import annotations
 
-from microturn.protocols import UnavailableError, UserError
+from microturn.protocols import ProtocolError, UnavailableError, UserError
 
 
 class AudioFileError(UserError):
@@ -27,3 +29,7 @@ class MissingExtraError(UnavailableError):
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed: pip install 'microturn[{extra}]'"
         )
+
+
+class WovenItemError(ProtocolError):
+    """The name of a woven utterance cannot be read; the text says how such a name is made."""

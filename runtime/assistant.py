@@ -22,6 +22,7 @@ from microturn.runtime.doctor import NEEDED_WEIGHTS
 from microturn.runtime.events import Observer
 from microturn.runtime.hub import Hub, open_hub, settings_of
 from microturn.runtime.summary import Summary
+from microturn.runtime.weave_policy import WeavePolicy
 from microturn.runtime.worker_service import OpensEngine, open_ready_engine, worker_thread
 from microturn.tools import AnyTool, ToolRegistry
 from microturn.weights import WeightMissingError, locate
@@ -99,6 +100,7 @@ class Assistant:
         tools: Iterable[AnyTool] = (),
         *,
         redis_url: str | None = None,
+        policy: WeavePolicy | None = None,
         load_model: Callable[[], InteractionModel] = load_speech,
         open_engine: OpensEngine = open_ready_engine,
     ) -> None:
@@ -108,6 +110,7 @@ class Assistant:
             tools: functions made into tools by `@tool`.
             redis_url: a Redis 7 or Valkey 7.2 server for the delegations; None starts a built-in one. Tasks of an
                 assistant with tools of its own are only taken by workers that have the same tools.
+            policy: when results are said; `NaturalPause` unless given.
             load_model: makes the interaction model.
             open_engine: opens what reasons in the background.
         """
@@ -116,6 +119,7 @@ class Assistant:
         for tool in self._own:
             self.tools.add(tool)
         self._redis_url = redis_url
+        self._policy = policy
         self._load_model = load_model
         self._open_engine = open_engine
 
@@ -127,6 +131,7 @@ class Assistant:
         timeline: str | Path | None = None,
         fast: bool = False,
         typed: TextIO | None = None,
+        session_id: str | None = None,
         observers: Sequence[Observer] = (),
     ) -> Summary:
         """Hold a conversation and return its figures. Blocks until the recording is over and all is said.
@@ -138,15 +143,17 @@ class Assistant:
             timeline: where to draw what happened, as a PNG.
             fast: on a virtual clock, as quick as the machine; for recordings and typed lines.
             typed: lines to read instead of hearing, such as `sys.stdin`; their end is the end of the conversation.
+            session_id: names the session; one whose process died is taken over, and goes on with what its user has
+                not heard yet. None begins a new one.
             observers: called with every `SessionEvent`.
 
         Raises:
             UserError: a file cannot be read or written.
             UnavailableError: a weight, a package, a device or a server is missing; the text says how to get it.
         """
-        setting = Setting(_path(input), _path(output), _path(timeline), fast, typed)
+        setting = Setting(_path(input), _path(output), _path(timeline), fast, typed, session_id)
         setting.check()
-        conversation = Conversation(setting, observers)
+        conversation = Conversation(setting, observers, policy=self._policy)
         try:
             anyio.run(self._talk, conversation)
         except KeyboardInterrupt:

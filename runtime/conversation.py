@@ -20,17 +20,21 @@ from microturn.runtime._errors import AudioDeviceError
 from microturn.runtime.audio_device import device_names, open_devices
 from microturn.runtime.audio_file import open_recording
 from microturn.runtime.beat import PERIOD_S, Tick
+from microturn.runtime.bus import UnknownSessionError
+from microturn.runtime.bus.keys import checked_name
 from microturn.runtime.clock import Clock, VirtualClock, WallClock
 from microturn.runtime.events import Observer
 from microturn.runtime.host import Host
-from microturn.runtime.hub import Hub
+from microturn.runtime.hub import Hub, SessionPort
 from microturn.runtime.ingress import Ingress, Source
 from microturn.runtime.player import Player, Tap
 from microturn.runtime.recorder import StereoRecorder
+from microturn.runtime.reopened import Reopened
 from microturn.runtime.session import Session
 from microturn.runtime.summary import Summary
 from microturn.runtime.timeline import Timeline
 from microturn.runtime.typist import QUIET_TICKS, Typist
+from microturn.runtime.weave_policy import WeavePolicy
 
 LINGER_S = 120.0
 """How long after the end of a recording the conversation goes on at most, for results that are still to come."""
@@ -50,14 +54,19 @@ class Setting:
     """On a virtual clock, as quick as the machine."""
     typed: TextIO | None = None
     """Lines that the user types; no sound is heard."""
+    session_id: str | None = None
+    """The session that it is; one that the bus remembers is taken over. None for a new one."""
 
     def check(self) -> None:
         """Find out what is wrong with it before anything is loaded or started. Blocks for some milliseconds.
 
         Raises:
-            UserError: a file cannot be read or written, or one file would be both read and written.
+            UserError: a file cannot be read or written, one file would be both read and written, or the session
+                has an id that it cannot have.
             UnavailableError: there is no microphone or no loudspeaker, or a package is not installed.
         """
+        if self.session_id is not None:
+            checked_name("session id", self.session_id)
         if self.input is not None:
             open_recording(self.input, ahead=False).close()
         elif self.typed is None:
@@ -77,13 +86,23 @@ class Setting:
 class Conversation:
     """Holds one conversation. `summary` and the files are complete when `hold` has ended, however it ended."""
 
-    def __init__(self, setting: Setting, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self, setting: Setting, observers: Sequence[Observer] = (), *, policy: WeavePolicy | None = None
+    ) -> None:
         """Begin nothing yet.
+
+        Args:
+            setting: where it takes place.
+            observers: called with every `SessionEvent`.
+            policy: when results are said; `NaturalPause` unless given.
 
         Raises:
             MissingExtraError: a timeline is wanted and matplotlib is not installed.
         """
         self.setting = setting
+        self.session_id = setting.session_id or uuid4().hex
+        """By which it can be taken over should this process die."""
+        self._policy = policy
         self.summary = Summary()
         self.warnings: list[str] = []
         """Sentences on what may have spoiled it, known at the end."""
@@ -95,7 +114,12 @@ class Conversation:
     async def hold(self, model: InteractionModel, hub: Hub) -> None:
         """Talk until the recording is over and all is said, the typing ends, or this is cancelled.
 
+        Then the session is over: what it still had to say is not said any more. Only a session whose process died,
+        or that another process takes over, goes on elsewhere.
+
         Raises:
+            BusUnreachableError: the session is to be taken over, and the server does not answer.
+            SessionTakenError: another process has taken it over at the same time.
             AudioFileError: the recording cannot be read or written.
             AudioDeviceError: there is no microphone or no loudspeaker, or one of them was lost.
         """
@@ -103,13 +127,34 @@ class Conversation:
         with self._finishing() as stack:
             taps = self._taps(stack)
             source = self._source(stack)
-            port = hub.port()
+            port, reopened = await self._joined(hub)
             stack.callback(port.close)
-            session = Session(uuid4().hex, source, port, observers=self._observers)
+            session = Session(
+                self.session_id,
+                source,
+                port,
+                policy=self._policy,
+                observers=self._observers,
+                reopened=reopened,
+            )
+            stack.callback(self._note_moved, session)
             player = self._player(stack, source, session, taps)
             host.add(session, player=player, taps=taps)
             stack.callback(host.remove, session.session_id)
             await host.run(until=_Ending(source, session))
+
+    async def _joined(self, hub: Hub) -> tuple[SessionPort, Reopened | None]:
+        """Take over the session that was asked for, if the bus remembers it, or begin one."""
+        if self.setting.session_id is None:
+            return hub.port(self.session_id), None
+        try:
+            return await hub.reopen(self.session_id)
+        except UnknownSessionError:
+            return hub.port(self.session_id), None
+
+    def _note_moved(self, session: Session) -> None:
+        if session.has_moved:
+            self.warnings.append("The conversation goes on in another process, which has taken it over.")
 
     def _clock(self, hub: Hub) -> Clock:
         if not self.setting.fast:
@@ -174,6 +219,8 @@ class _Ending:
         self._ticks_left = round(LINGER_S / PERIOD_S)
 
     def __call__(self, tick: Tick) -> bool:
+        if self._session.has_moved:
+            return True
         if not self._source.ended:
             return False
         self._ticks_left -= tick.count

@@ -7,7 +7,7 @@ and must not raise. All times are session time in milliseconds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from microturn.protocols import DelegationEvent, FloorState, Receipt, Transcript, UtteranceSource
@@ -75,6 +75,8 @@ class Delegated:
     task_id: str
     intent: str
     agent: str
+    trace: dict[str, str] = field(default_factory=dict)
+    """The W3C trace context that travels with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,13 @@ class BackgroundHealth:
     state: Literal["ok", "no_worker", "unreachable"]
 
 
+@dataclass(frozen=True, slots=True)
+class SessionMoved:
+    """Another process has taken the session over; this one says and hands over nothing more."""
+
+    at_ms: float
+
+
 SessionEvent: TypeAlias = (
     TickDone
     | UserSaid
@@ -110,5 +119,6 @@ SessionEvent: TypeAlias = (
     | DelegationMoved
     | ReceiptIssued
     | BackgroundHealth
+    | SessionMoved
 )
 Observer: TypeAlias = Callable[[SessionEvent], None]

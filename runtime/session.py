@@ -23,6 +23,7 @@ from microturn.protocols import (
     FloorState,
     MicroTurnInput,
     MicroTurnOutput,
+    Receipt,
     Resume,
     Transcript,
     Update,
@@ -39,6 +40,7 @@ from microturn.runtime.events import (
     Observer,
     ReceiptIssued,
     SessionEvent,
+    SessionMoved,
     SpeechBegan,
     SpeechEnded,
     UserSaid,
@@ -46,9 +48,11 @@ from microturn.runtime.events import (
 from microturn.runtime.history import History
 from microturn.runtime.ingress import Source
 from microturn.runtime.playout import Playout, samples_to_ms
+from microturn.runtime.remarks import REMARK_TASK, Remarks
+from microturn.runtime.reopened import Reopened
 from microturn.runtime.telemetry import new_trace
 from microturn.runtime.weave_policy import Moment, WeavePolicy
-from microturn.runtime.weaver import Weaver
+from microturn.runtime.weaver import Weaver, is_settled
 
 TYPED_LIMIT = 64
 """Lines that may wait to be read by the beat; the oldest is dropped."""
@@ -65,6 +69,11 @@ class Session:
     """The runtime's half of a conversation; the model's half is a `ModelSession`.
 
     Owned by the beat: `prepare` and `absorb` are called in turn for every tick. `type` may be called in between.
+
+    A session whose process died is taken over by one that is given what it left (`Hub.reopen`): what the user has
+    not heard of the results is offered again from where it was cut off. What is lost is the conversation's own words,
+    but for what was asked and answered. The session that another process has taken over falls silent: it says and
+    hands over nothing more.
     """
 
     def __init__(
@@ -76,12 +85,26 @@ class Session:
         policy: WeavePolicy | None = None,
         observers: Sequence[Observer] = (),
         deadline_s: float = 120.0,
+        reopened: Reopened | None = None,
+        remarks: Remarks | None = None,
     ) -> None:
+        """Begin, or go on.
+
+        Args:
+            session_id: names the session on the bus; letters, digits, `_`, `.` and `-`, at most 200.
+            source: what is heard.
+            port: this session's way to the background.
+            policy: when results are said; `NaturalPause` unless given.
+            observers: called with every `SessionEvent`.
+            deadline_s: how long an answer is worth having, in seconds from the hand-over.
+            reopened: what the session was when its process died; None begins a new one.
+            remarks: what is said while the background is slow; `Remarks(())` says nothing.
+        """
         self.session_id = session_id
         self.playout = Playout()
         self.weaver = Weaver(policy)
         self.history = History()
-        self.delegations = Delegations(session_id, port, deadline_s)
+        self.delegations = Delegations(session_id, port, deadline_s, reopened)
         self.floor = FloorState()
         self._source = source
         self._port = port
@@ -89,7 +112,12 @@ class Session:
         self._typed: deque[str] = deque(maxlen=TYPED_LIMIT)
         self._speaking: dict[str, _Speech] = {}
         self._unheard: list[WordsHeard] = []
+        self._being_said: set[tuple[str, int]] = set()
         self._health: PortState = "ok"
+        self._remarks = remarks or Remarks()
+        self._has_entered = False
+        if reopened is not None:
+            self._restore(reopened)
 
     @property
     def is_idle(self) -> bool:
@@ -97,10 +125,15 @@ class Session:
         return (
             self.weaver.is_empty
             and not self.playout.backlog_samples
-            and not self.delegations.open_ids
+            and (self.has_moved or not self.delegations.is_awaited)
             and not self._typed
             and not self.floor.reply_due
         )
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether another process has the session now."""
+        return self._health == "moved"
 
     def type(self, line: str) -> None:
         """Let the user say something in writing; the model reads it in the next step."""
@@ -109,7 +142,10 @@ class Session:
     def prepare(self, tick: Tick) -> MicroTurnInput:
         """Gather what arrived since the last step."""
         now_ms = (tick.index + 1) * float(MICRO_TURN_MS)
-        self._take_events(now_ms)
+        self._has_entered = self._has_entered or self._port.enter_nowait(now_ms)
+        self._note_health(now_ms)
+        if not self.has_moved:
+            self._take_events(now_ms)
         heard = tuple(self._unheard)
         self._unheard.clear()
         woven = self.weaver.weave(Moment(now_ms, self.floor))
@@ -127,6 +163,8 @@ class Session:
     def absorb(self, output: MicroTurnOutput) -> None:
         """Carry out what the model said and decided."""
         now_ms = (output.index + 1) * float(MICRO_TURN_MS)
+        if self.has_moved:
+            return
         if output.playout == "stop":
             if self._speaking:
                 self.observe(BargedIn(now_ms))
@@ -172,27 +210,84 @@ class Session:
         for observer in self._observers:
             observer(event)
 
-    def _take_events(self, now_ms: float) -> None:
-        for event in self._port.poll():
-            told = self.delegations.note(event)
-            self.observe(DelegationMoved(now_ms, told))
-            self._offer(told, now_ms)
-        for notice in self.delegations.notices(now_ms):
-            self._offer(notice, now_ms)
-        if self._port.state != self._health:
-            self._health = self._port.state
+    def _note_health(self, now_ms: float) -> None:
+        if self.has_moved or self._port.state == self._health:
+            return
+        self._health = self._port.state
+        if self._health == "moved":
+            self._fall_silent(now_ms)
+        else:
             self.observe(BackgroundHealth(now_ms, self._health))
 
+    def _fall_silent(self, now_ms: float) -> None:
+        """Leave everything to the process that has the session now; that gives receipts for it, too."""
+        self.weaver.clear()
+        self.playout.stop()
+        self.observe(SessionMoved(now_ms))
+
+    def _restore(self, reopened: Reopened) -> None:
+        """Offer again what was not heard of the results."""
+        for promise in reopened.ledger.promises:
+            receipts = {receipt.seq: receipt for receipt in promise.receipts}
+            for event in promise.events:
+                receipt = receipts.get(event.seq)
+                told = self.delegations.recall(event, receipt)
+                fate = self.delegations.fate_of(told)
+                if promise.state == "open" and (fate is None or is_settled(receipt)):
+                    self.weaver.restore(told, receipt, reopened.now_ms)
+                elif promise.state == "open" and fate is not None:
+                    self.weaver.refuse(told, fate, reopened.now_ms)
+            self.delegations.conclude(promise.task_id)
+
+    def _take_events(self, now_ms: float) -> None:
+        for event in self._port.poll():
+            told = self.delegations.note(event, now_ms)
+            if told is not None:
+                self.observe(DelegationMoved(now_ms, told))
+                self._offer(told, now_ms)
+        for task_id in self._port.refused_updates():
+            self._redo(task_id, now_ms)
+        for notice in self.delegations.notices(now_ms):
+            self.weaver.offer(notice, now_ms)
+        self._remark(now_ms)
+
     def _offer(self, event: DelegationEvent, now_ms: float) -> None:
-        self.weaver.offer(event, now_ms)
+        fate = self.delegations.fate_of(event)
+        if fate is None:
+            self.weaver.offer(event, now_ms)
+        else:
+            self.weaver.refuse(event, fate, now_ms)
         if event.speech is None:
             self.delegations.settle(event.task_id, event.seq)
+        if event.speech is not None or event.is_terminal:
+            self.weaver.withdraw(REMARK_TASK, now_ms)
+
+    def _remark(self, now_ms: float) -> None:
+        """Say a word where the user waits, somebody works, and nothing else is to be said."""
+        awaited = self.delegations.awaited_ids
+        self._remarks.watch([i for i in awaited if not self.weaver.has_reminder(i, now_ms)], now_ms)
+        if self._health == "ok" and not self.weaver.has_due(now_ms):
+            remark = self._remarks.due(Moment(now_ms, self.floor))
+            if remark is not None:
+                self.weaver.offer(remark, now_ms)
 
     def _pass_on_receipts(self) -> None:
         for receipt in self.weaver.take_receipts():
-            self.observe(ReceiptIssued(receipt))
-            if receipt.state != "queued":
-                self.delegations.settle(receipt.task_id, receipt.seq)
+            self._note_receipt(receipt)
+            if receipt.state in ("woven", "heard", "interrupted"):
+                self._remarks.spoken_of(receipt.task_id, receipt.session_ms)
+            self.delegations.take_receipt(receipt)
+
+    def _note_receipt(self, receipt: Receipt) -> None:
+        """Tell the observers of a new state; that more words of a piece were heard is not one."""
+        key = (receipt.task_id, receipt.seq)
+        if receipt.state != "woven":
+            self._being_said.discard(key)
+        elif key in self._being_said:
+            return
+        else:
+            self._being_said.add(key)
+        self.observe(ReceiptIssued(receipt))
 
     def _note_transcript(self, transcript: Transcript) -> None:
         self.history.user_said(transcript)
@@ -203,6 +298,9 @@ class Session:
         if speech is None:
             return
         speech.heard = report.words
+        item_id = speech.utterance.item_id
+        if item_id is not None:
+            self.weaver.heard(item_id, report.words, report.finished, at_ms)
         if not report.finished:
             return
         del self._speaking[report.utterance_id]
@@ -210,19 +308,13 @@ class Session:
         if utterance.source != "backchannel":
             self.history.assistant_said(utterance.text, report.words, speech.began_ms, at_ms)
         self.observe(SpeechEnded(at_ms, utterance.utterance_id, report.words, utterance.words))
-        if utterance.item_id is not None:
-            self.weaver.heard(utterance.item_id, report.words, True, at_ms)
 
     def _act(self, action: Action, now_ms: float) -> None:
         match action:
             case Delegate():
                 self._delegate(action, now_ms)
-            case Update(task_id, text, start_ms, end_ms):
-                target = task_id or next(reversed(self.delegations.open_ids), None)
-                if target is None:
-                    self._delegate(Delegate(text, start_ms, end_ms), now_ms)
-                else:
-                    self.delegations.update(target, text)
+            case Update():
+                self._correct(action, now_ms)
             case Cancel(task_id, reason):
                 self.delegations.cancel(task_id, reason)
                 self.weaver.drop(task_id, now_ms)
@@ -233,10 +325,35 @@ class Session:
             case _:
                 assert_never(action)
 
+    def _correct(self, update: Update, now_ms: float) -> None:
+        """Pass a correction on to the task that it means, or to a new task where that one cannot take it any more.
+
+        What waits of an answer that knows nothing of it is given up; what is being said is for the user to stop.
+        """
+        task = self.delegations.corrected_by(update, now_ms)
+        if task is None:
+            self._delegate(Delegate(update.text, update.said_start_ms, update.said_end_ms), now_ms)
+            return
+        self.weaver.supersede(task.task_id, now_ms)
+        if task.is_open:
+            self.delegations.update(task, update)
+        else:
+            task.corrections.append(update)
+            self._delegate(self.delegations.redone(task), now_ms)
+
+    def _redo(self, task_id: str, now_ms: float) -> None:
+        """Hand over anew a task that had ended when the user's correction reached it."""
+        task = self.delegations.all.get(task_id)
+        if task is None or task.unwanted or not task.corrections:
+            return
+        self.weaver.supersede(task_id, now_ms)
+        self._delegate(self.delegations.redone(task), now_ms)
+
     def _delegate(self, action: Delegate, now_ms: float) -> None:
         last = next(reversed(self.delegations.all), None)
         if action.completes_last and last is not None:
             self.delegations.cancel(last, "its words were not complete")
             self.weaver.drop(last, now_ms)
-        task = self.delegations.submit(action, self.history.turns, now_ms, new_trace().headers())
-        self.observe(Delegated(now_ms, task.package.task_id, action.intent, action.agent))
+        trace = new_trace().headers()
+        task = self.delegations.submit(action, self.history, now_ms, trace)
+        self.observe(Delegated(now_ms, task.task_id, action.intent, action.agent, trace))

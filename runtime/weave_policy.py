@@ -1,13 +1,14 @@
 """When a result is said: the policy, apart from everything that carries it out.
 
 A policy is a pure function from what waits and what is going on to what is said now, so that it can be tested
-from a table of situations. `NaturalPause` is the first one.
+from a table of situations (`runtime/testing/situations.py`). `NaturalPause` is the one that is used unless another
+is chosen; `Courteous` shows how a policy is built on another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from microturn.protocols import Floor, FloorState, Speech
@@ -16,14 +17,23 @@ ROUNDING_MS = 100
 """What is due less than half a micro-turn from now is due now: the beat knows no finer time."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Waiting:
-    """One piece of a result that has not been said."""
+    """One piece of a result that has not been said. Two are the same only if they are one object."""
 
     task_id: str
     seq: int
     speech: Speech
+    """What is left to be said of it, and the rules for when."""
     queued_ms: float
+    from_word: int = 0
+    """Where in the whole piece `speech` begins, in words."""
+    heard: int = 0
+    """How far the user has heard the whole piece, in words, over all the times that it was begun."""
+    is_filler: bool = False
+    """Whether it only fills a wait: it is worth nothing once a result has come."""
+    has_begun: bool = False
+    """Whether something of its task's answer was said before."""
     is_rest: bool = False
     """Whether it is what the user did not hear of something that was cut off."""
     cuts: int = 0
@@ -31,8 +41,13 @@ class Waiting:
 
     @property
     def words(self) -> int:
-        """How many words it has."""
+        """How many words are left to be said."""
         return len(self.speech.text.split())
+
+    @property
+    def words_total(self) -> int:
+        """How many words the whole piece has."""
+        return self.from_word + self.words
 
     def is_due(self, now_ms: float) -> bool:
         """Whether its time has come."""
@@ -52,14 +67,15 @@ class Moment:
         return self.now_ms - self.floor.since_ms if self.floor.holder is Floor.NOBODY else 0.0
 
     @property
-    def is_natural_pause(self) -> bool:
-        """Whether a result may begin here without cutting into anything.
+    def is_open(self) -> bool:
+        """Whether the floor is free: nobody speaks, the model owes no answer of its own, and the user has not asked
+        for a moment.
 
-        Nobody speaks, what the user said last sounds finished, and the model owes no answer of its own. The last
-        part of a micro-turn of the assistant's own words may still be on its way: what is said now comes after it.
+        The last part of a micro-turn of the assistant's own words may still be on its way: what is said now comes
+        after it.
         """
         floor = self.floor
-        return floor.holder is Floor.NOBODY and floor.user_finished and not floor.reply_due
+        return floor.holder is Floor.NOBODY and not floor.reply_due and not floor.is_held
 
 
 class WeavePolicy(Protocol):
@@ -76,13 +92,18 @@ class WeavePolicy(Protocol):
 class NaturalPause:
     """Say a result at the first natural pause, an interrupting one at once, an idle one when nothing goes on.
 
-    Pieces of one task that wait together are said together, up to `max_words`, so that they are never read out
-    one after another with gaps between.
+    A pause is natural where the floor is free and what the user said last sounds finished, or has been followed by so
+    long a silence that nothing more is to be expected. Pieces of one task that wait together are said together, up to
+    `max_words`, so that they are never read out one after another with gaps between; of several tasks, the one that
+    is already being told comes first.
     """
 
     idle_ms: float = 1500
     """How long it must have been quiet for a piece of mode `idle`. Longer than most pauses inside a conversation
     turn (up to about a second); our choice."""
+    unfinished_ms: float = 2500
+    """Silence after which a pause is natural although what was said does not sound finished. Hardly anybody thinks
+    for longer in the middle of a sentence; our choice."""
     max_words: int = 60
     """Longest utterance made by joining; about 20 s of speech, our choice."""
 
@@ -92,21 +113,59 @@ class NaturalPause:
         urgent = [piece for piece in due if piece.speech.mode == "interrupt"]
         if urgent:
             return self._joined(urgent)
-        if not moment.is_natural_pause:
+        if not self.is_natural_pause(moment):
             return []
-        open_to = {"pause", "idle"} if moment.quiet_ms >= self.idle_ms else {"pause"}
-        return self._joined([piece for piece in due if piece.speech.mode in open_to])
+        if moment.quiet_ms >= self.idle_ms:
+            return self._joined(due)
+        ready = [piece for piece in due if piece.speech.mode == "pause"]
+        return self._joined(ready + _earlier_rests(ready, due))
+
+    def is_natural_pause(self, moment: Moment) -> bool:
+        """Whether a result may begin here without cutting into anything."""
+        return moment.is_open and (moment.floor.user_finished or moment.quiet_ms >= self.unfinished_ms)
 
     def _joined(self, pieces: list[Waiting]) -> list[Waiting]:
         """The best piece, and those of the same task that go with it."""
         if not pieces:
             return []
-        best = min(pieces, key=lambda p: (-p.speech.priority, p.queued_ms, p.seq))
+        best = min(pieces, key=lambda p: (-p.speech.priority, not p.has_begun, p.queued_ms, p.seq))
         chosen: list[Waiting] = []
         words = 0
         for piece in sorted((p for p in pieces if p.task_id == best.task_id), key=lambda p: p.seq):
-            if chosen and (words + piece.words > self.max_words or piece.is_rest or chosen[-1].is_rest):
+            if chosen and (words + piece.words > self.max_words or (piece.is_rest and not chosen[0].is_rest)):
                 break
             chosen.append(piece)
             words += piece.words
         return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Courteous:
+    """Wait until it has been quiet for a while before anything is said that does not interrupt.
+
+    For places where the user often goes on after a pause, such as dictation or thinking aloud.
+    """
+
+    quiet_ms: float = 1000
+    """How long nobody must have spoken. Our choice."""
+    within: NaturalPause = field(default_factory=NaturalPause)
+    """Decides once it is quiet."""
+
+    def choose(self, waiting: Sequence[Waiting], moment: Moment) -> list[Waiting]:
+        """Return what is said now; see `WeavePolicy.choose`."""
+        if moment.quiet_ms >= self.quiet_ms:
+            return self.within.choose(waiting, moment)
+        return self.within.choose([piece for piece in waiting if piece.speech.mode == "interrupt"], moment)
+
+
+def _earlier_rests(ready: list[Waiting], due: list[Waiting]) -> list[Waiting]:
+    """Rests that go before what is ready of the same tasks: an answer is taken up where it was cut off rather than
+    told from its end."""
+    newest: dict[str, int] = {}
+    for piece in ready:
+        newest[piece.task_id] = max(piece.seq, newest.get(piece.task_id, -1))
+    return [
+        piece
+        for piece in due
+        if piece.is_rest and piece.speech.mode == "idle" and piece.seq < newest.get(piece.task_id, -1)
+    ]

@@ -8,31 +8,37 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from microturn.protocols import DelegationEvent, Receipt, ReceiptState, Speech, WovenText
+from microturn.protocols import SETTLED, DelegationEvent, Receipt, ReceiptState, Speech, WovenText
+from microturn.runtime.rest import REST_PREFIX, rest_of
 from microturn.runtime.weave_policy import Moment, NaturalPause, Waiting, WeavePolicy
+from microturn.runtime.woven_item import Stretch, WovenItem
+
+T = TypeVar("T")
 
 REMEMBERED = 4096
 """How many (task, seq) pairs are remembered to drop what comes twice."""
-REST_PREFIX = "As I was saying: "
-LOOK_BACK_WORDS = 7
-"""Most words that are said again so that a rest begins at a clause. Our choice."""
-REST_KEY = "rest"
-"""Supersede key of what was cut off: only the newest is offered, so that old ones are not read out in a row."""
-REST_LIFE_MS = 45_000
-"""How long a rest is offered before the conversation has moved on. Our choice."""
 CUTS_LIMIT = 3
 """A piece that was cut off this often is dropped: the user clearly does not want it. Our choice."""
+FILLERS = frozenset({"progress", "tool_started"})
+"""Kinds of events whose words fill a wait."""
+_ENDS_WAIT = frozenset({"partial", "final", "failed", "cancelled", "expired", "dead"})
+"""Kinds of events after which words that fill a wait are worth nothing."""
 
 
 @dataclass(slots=True)
 class _Passage:
     """Pieces that are said as one utterance."""
 
+    item: WovenItem
     pieces: list[Waiting]
-    prefix_words: int
-    interrupts: bool
+    settled: int = 0
+    """How many of the pieces were heard to their end."""
+    fate: ReceiptState | None = None
+    """What becomes of the rest if it is cut off; None where the rest is offered again."""
 
 
 class Weaver:
@@ -48,6 +54,7 @@ class Weaver:
         self._waiting: list[Waiting] = []
         self._passages: dict[str, _Passage] = {}
         self._seen: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._begun: OrderedDict[str, None] = OrderedDict()
         self._receipts: list[Receipt] = []
         self._names = itertools.count()
 
@@ -63,22 +70,42 @@ class Weaver:
 
     def offer(self, event: DelegationEvent, now_ms: float) -> None:
         """Take in the words of an event, once: a second copy of the same (task, seq) is ignored."""
-        key = (event.task_id, event.seq)
-        if event.speech is None or key in self._seen:
+        piece = self._admitted(event, now_ms)
+        if piece is None:
             return
-        self._seen[key] = None
-        if len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
-        piece = Waiting(event.task_id, event.seq, event.speech, now_ms)
-        self._supersede(piece, now_ms)
         self._receipt(piece, "queued", now_ms)
-        if event.speech.mode == "silent" or not event.speech.text.strip():
+        if not is_spoken(event.speech):
             self._receipt(piece, "dropped", now_ms)
             return
-        self._waiting.append(piece)
-        if len(self._waiting) > self._limit:
-            loser = min(self._waiting, key=lambda p: (p.speech.priority, p.queued_ms))
-            self._settle([loser], "dropped", now_ms)
+        self._queue(piece, now_ms)
+
+    def refuse(self, event: DelegationEvent, state: ReceiptState, now_ms: float) -> None:
+        """Take in the words of an event that are not to be said, and say in a receipt what became of them."""
+        piece = self._admitted(event, now_ms)
+        if piece is not None:
+            self._receipt(piece, state, now_ms)
+
+    def restore(self, event: DelegationEvent, receipt: Receipt | None, now_ms: float) -> None:
+        """Take in an event of a session that was taken over: what was not heard of its words waits again.
+
+        Nothing of what was settled; the rest of what was begun; all of what was not.
+        """
+        if receipt is None or not (is_settled(receipt) or receipt.words_heard):
+            self.offer(event, now_ms)
+            return
+        piece = self._admitted(event, now_ms)
+        if piece is None:
+            return
+        if receipt.words_heard:
+            self._begin(piece)
+        if is_settled(receipt):
+            return
+        piece.heard = min(receipt.words_heard, piece.words)
+        piece.cuts = 1
+        if piece.heard == piece.words:
+            self._receipt(piece, "heard", now_ms)
+        else:
+            self._queue(rest_of(piece, now_ms), now_ms)
 
     def weave(self, moment: Moment) -> tuple[WovenText, ...]:
         """Return what is to be said now; at most one utterance per micro-turn."""
@@ -91,36 +118,46 @@ class Weaver:
         for piece in chosen:
             self._waiting.remove(piece)
             self._receipt(piece, "woven", now_ms)
+            self._begin(piece)
         prefix = REST_PREFIX if chosen[0].is_rest else ""
         text = prefix + " ".join(piece.speech.text.strip() for piece in chosen)
-        interrupts = chosen[0].speech.mode == "interrupt"
-        item_id = f"woven-{next(self._names)}"
-        self._passages[item_id] = _Passage(chosen, len(prefix.split()), interrupts)
-        return (WovenText(item_id, text, interrupts),)
+        stretches = tuple(Stretch(piece.seq, piece.from_word, piece.words) for piece in chosen)
+        item = WovenItem(chosen[0].task_id, next(self._names), len(prefix.split()), stretches)
+        self._passages[str(item)] = _Passage(item, chosen)
+        return (WovenText(str(item), text, interrupts=chosen[0].speech.mode == "interrupt"),)
 
     def heard(self, item_id: str, words: int, finished: bool, now_ms: float) -> None:
-        """Take in the playout's report on an utterance made from `item_id`."""
-        if not finished or item_id not in self._passages:
+        """Take in the playout's report on an utterance made from `item_id`: how many of its words were played.
+
+        While it is being played, every report that reaches further gives a receipt, so that a crash loses little.
+        """
+        passage = self._passages.get(item_id)
+        if passage is None:
             return
-        passage = self._passages.pop(item_id)
-        left = max(0, words - passage.prefix_words)
-        for piece in passage.pieces:
-            got = min(left, piece.words)
-            left -= got
-            if got >= piece.words:
-                self._receipt(piece, "heard", now_ms, got)
-            else:
-                self._receipt(piece, "interrupted", now_ms, got)
-                rest = _rest_of(piece, got, now_ms)
-                self._supersede(rest, now_ms)
-                self._waiting.append(rest)
-                if rest.cuts >= CUTS_LIMIT:
-                    self._settle([rest], "dropped", now_ms)
+        reached = list(passage.item.reached(words))
+        for piece, got in list(zip(passage.pieces, reached, strict=True))[passage.settled :]:
+            before, piece.heard = piece.heard, max(piece.heard, piece.from_word + got if got else 0)
+            if got == piece.words:
+                passage.settled += 1
+                self._receipt(piece, "heard", now_ms)
+            elif piece.heard > before and not finished:
+                self._receipt(piece, "woven", now_ms)
+        if finished:
+            del self._passages[item_id]
+            self._cut(passage, was_begun=any(reached), now_ms=now_ms)
 
     def task_of(self, item_id: str | None) -> str | None:
         """The task whose words are being said as `item_id`; None where it is not one of ours."""
         passage = self._passages.get(item_id) if item_id is not None else None
-        return passage.pieces[0].task_id if passage is not None else None
+        return passage.item.task_id if passage is not None else None
+
+    def has_due(self, now_ms: float) -> bool:
+        """Whether anything waits whose time has come."""
+        return any(piece.is_due(now_ms) for piece in self._waiting)
+
+    def has_reminder(self, task_id: str, now_ms: float) -> bool:
+        """Whether something of a task waits for its time to come."""
+        return any(piece.task_id == task_id and not piece.is_due(now_ms) for piece in self._waiting)
 
     def resume(self) -> None:
         """Say the rest of what was cut off at the next natural pause rather than when all is idle."""
@@ -129,61 +166,148 @@ class Weaver:
                 piece.speech = piece.speech.model_copy(update={"mode": "pause"})
 
     def dismiss(self, now_ms: float) -> None:
-        """Drop the rest of what was cut off."""
+        """Drop the rest of what was cut off, and of what is just being cut off."""
         self._settle([piece for piece in self._waiting if piece.cuts], "dropped", now_ms)
+        for passage in self._passages.values():
+            passage.fate = passage.fate or "dropped"
 
     def drop(self, task_id: str | None, now_ms: float) -> None:
-        """Drop what waits of a task, or of all of them: the user does not want it any more."""
-        gone = [
-            piece
-            for piece in self._waiting
-            if (task_id is None and piece.speech.not_before_ms is None) or piece.task_id == task_id
-        ]
-        self._settle(gone, "dropped", now_ms)
+        """Drop what waits of a task, or of all of them but what is for later: the user does not want it any more."""
+        self._retract(
+            [
+                piece
+                for piece in self._waiting
+                if (task_id is None and piece.speech.not_before_ms is None) or piece.task_id == task_id
+            ],
+            [p for p in self._passages.values() if task_id is None or p.item.task_id == task_id],
+            "dropped",
+            now_ms,
+        )
+
+    def supersede(self, task_id: str, now_ms: float) -> None:
+        """Give up what waits of a task, for something better is on its way. What is being said goes on."""
+        self._retract(
+            [piece for piece in self._waiting if piece.task_id == task_id],
+            [passage for passage in self._passages.values() if passage.item.task_id == task_id],
+            "superseded",
+            now_ms,
+        )
+
+    def withdraw(self, supersede_key: str, now_ms: float) -> None:
+        """Give up what waits under a key."""
+        self._settle(
+            [p for p in self._waiting if p.speech.supersede_key == supersede_key], "superseded", now_ms
+        )
+
+    def clear(self) -> None:
+        """Forget everything without a word or a receipt: it is another process's to say."""
+        self._waiting.clear()
+        self._passages.clear()
+        self._receipts.clear()
 
     def take_receipts(self) -> list[Receipt]:
         """Return the receipts since the last call, oldest first."""
         receipts, self._receipts = self._receipts, []
         return receipts
 
-    def _supersede(self, newer: Waiting, now_ms: float) -> None:
-        key = newer.speech.supersede_key
-        if key is not None:
-            self._settle([p for p in self._waiting if p.speech.supersede_key == key], "superseded", now_ms)
+    def _admitted(self, event: DelegationEvent, now_ms: float) -> Waiting | None:
+        """The piece that an event brings, what it replaces given up; None where it brings none or was seen."""
+        key = (event.task_id, event.seq)
+        if key in self._seen:
+            return None
+        if event.kind in _ENDS_WAIT:
+            self._settle(
+                [p for p in self._waiting if p.is_filler and p.task_id == event.task_id], "superseded", now_ms
+            )
+        if event.speech is None:
+            return None
+        _remember(self._seen, key)
+        piece = Waiting(
+            event.task_id,
+            event.seq,
+            _keyed(event, event.speech),
+            now_ms,
+            is_filler=event.kind in FILLERS,
+            has_begun=event.task_id in self._begun,
+        )
+        if piece.speech.supersede_key is not None:
+            self.withdraw(piece.speech.supersede_key, now_ms)
+        return piece
+
+    def _queue(self, piece: Waiting, now_ms: float) -> None:
+        self._waiting.append(piece)
+        if len(self._waiting) > self._limit:
+            loser = min(self._waiting, key=lambda p: (p.speech.priority, p.queued_ms))
+            self._settle([loser], "dropped", now_ms)
+
+    def _begin(self, piece: Waiting) -> None:
+        """Note that a task's answer is being told."""
+        if piece.is_filler or piece.task_id in self._begun:
+            return
+        _remember(self._begun, piece.task_id)
+        for other in self._waiting:
+            other.has_begun = other.has_begun or other.task_id == piece.task_id
+
+    def _cut(self, passage: _Passage, *, was_begun: bool, now_ms: float) -> None:
+        """Offer again what was not heard of a passage: its rest, or all of it where nothing was heard."""
+        for piece in passage.pieces[passage.settled :]:
+            if passage.fate is not None:
+                self._receipt(piece, passage.fate, now_ms)
+                continue
+            self._receipt(piece, "interrupted", now_ms)
+            piece.cuts += 1
+            is_whole = not piece.heard and (not was_begun or piece.speech.mode == "interrupt")
+            again = piece if is_whole and not piece.is_rest else rest_of(piece, now_ms)
+            again.queued_ms = now_ms
+            again.has_begun = piece.task_id in self._begun
+            if again.cuts >= CUTS_LIMIT:
+                self._receipt(again, "dropped", now_ms)
+            else:
+                self._queue(again, now_ms)
+
+    def _retract(
+        self, pieces: list[Waiting], passages: Iterable[_Passage], state: ReceiptState, now_ms: float
+    ) -> None:
+        self._settle(pieces, state, now_ms)
+        for passage in passages:
+            passage.fate = state
 
     def _settle(self, pieces: list[Waiting], state: ReceiptState, now_ms: float) -> None:
         for piece in pieces:
             self._waiting.remove(piece)
             self._receipt(piece, state, now_ms)
 
-    def _receipt(self, piece: Waiting, state: ReceiptState, now_ms: float, heard: int = 0) -> None:
+    def _receipt(self, piece: Waiting, state: ReceiptState, now_ms: float) -> None:
         self._receipts.append(
             Receipt(
                 task_id=piece.task_id,
                 seq=piece.seq,
                 state=state,
-                words_heard=heard,
-                words_total=piece.words,
+                words_heard=piece.heard,
+                words_total=piece.words_total,
                 session_ms=round(now_ms),
             )
         )
 
 
-def _rest_of(piece: Waiting, heard: int, now_ms: float) -> Waiting:
-    """What the user did not hear of a piece: the whole piece where nothing was heard, else offered when idle."""
-    cuts = piece.cuts + 1
-    if heard == 0 and not piece.is_rest:
-        return Waiting(piece.task_id, piece.seq, piece.speech, now_ms, cuts=cuts)
-    words = piece.speech.text.split()
-    rest = " ".join(words[_clause_start(words, heard) :])
-    speech = Speech(
-        text=rest, mode="idle", priority=piece.speech.priority, expires_ms=piece.speech.expires_ms
-    )
-    return Waiting(piece.task_id, piece.seq, speech, now_ms, is_rest=True, cuts=cuts)
+def is_spoken(speech: Speech | None) -> bool:
+    """Whether it is ever to be said."""
+    return speech is not None and speech.mode != "silent" and bool(speech.text.strip())
 
 
-def _clause_start(words: list[str], heard: int) -> int:
-    """Where to take up again: at the beginning of the clause that was cut, as people do, not in its middle."""
-    earliest = max(0, heard - LOOK_BACK_WORDS)
-    starts = (n for n in range(heard, earliest, -1) if words[n - 1][-1] in ",.;:!?")
-    return next(starts, earliest)
+def is_settled(receipt: Receipt | None) -> bool:
+    """Whether it says that nothing more happens to its piece."""
+    return receipt is not None and receipt.state in SETTLED
+
+
+def _keyed(event: DelegationEvent, speech: Speech) -> Speech:
+    """The speech of an event; of a task's reports on its progress only the newest is worth saying."""
+    if event.kind != "progress" or speech.supersede_key is not None:
+        return speech
+    return speech.model_copy(update={"supersede_key": f"{event.task_id}/progress"})
+
+
+def _remember(memory: OrderedDict[T, None], key: T) -> None:
+    memory[key] = None
+    if len(memory) > REMEMBERED:
+        memory.popitem(last=False)

@@ -45,9 +45,9 @@ class Reaction:
     """False for a backchannel: whoever was speaking goes on."""
 
     @property
-    def hands_over(self) -> bool:
-        """Whether the background is asked to do something."""
-        return self.source == "filler"
+    def is_request(self) -> bool:
+        """Whether the background is asked for something new; a correction changes what it was asked for."""
+        return any(isinstance(action, Delegate) for action in self.actions)
 
 
 class Chooses(Protocol):

@@ -236,10 +236,10 @@ class CascadeModel:
         step.transcripts.append(_transcript(turn, final=True))
         reaction = session.dialogue.react(turn.text, turn.start_ms, turn.end_ms, session.last_said)
         last = session.last_request
-        if reaction.hands_over and last is not None and turn.start_ms - last.end_ms <= COMPLETES_MS:
+        if reaction.is_request and last is not None and turn.start_ms - last.end_ms <= COMPLETES_MS:
             turn = replace(turn, text=f"{last.text} {turn.text}", start_ms=last.start_ms)
             reaction = session.dialogue.complete(turn.text, turn.start_ms, turn.end_ms)
-        session.last_request = turn if reaction.hands_over else None
+        session.last_request = turn if reaction.is_request else None
         if not reaction.takes_floor:
             session.is_holding = False
             return
@@ -268,7 +268,8 @@ class CascadeModel:
         }[user, assistant]
         since_ms = session.floor.since_ms if holder is session.floor.holder else now_ms
         finished = hearing.open_turn is None and now_ms >= session.hold_until_ms
-        return FloorState(holder, since_ms, user_finished=finished)
+        is_held = now_ms < session.hold_until_ms
+        return FloorState(holder, since_ms, user_finished=finished, is_held=is_held)
 
 
 def _transcript(turn: Turn, *, final: bool) -> Transcript:

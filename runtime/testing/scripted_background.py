@@ -1,11 +1,24 @@
-"""A background that needs no server: a delegation port whose results come by script, in session time."""
+"""A background that needs no server: a delegation port whose results come by script, in session time.
+
+It keeps what the bus keeps, so that a session can be taken over from it (`ledger`), and answers corrections as the bus
+does: too late for a task that has ended.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Speech
+from microturn.protocols import (
+    ContextPackage,
+    DelegationEvent,
+    EventKind,
+    Promise,
+    PromiseState,
+    Receipt,
+    SessionLedger,
+    Speech,
+)
 from microturn.runtime.delegations import PortState
 
 
@@ -16,6 +29,15 @@ class Result:
     after_ms: float
     kind: EventKind
     speech: Speech | None = None
+    revision: int | None = None
+    """How many corrections it takes into account; None for all that were made before it comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    at_ms: float
+    event: DelegationEvent
+    revision: int | None = None
 
 
 @dataclass(slots=True)
@@ -34,7 +56,21 @@ class ScriptedBackground:
     cancelled: list[str] = field(default_factory=list)
     updates: list[tuple[str, str]] = field(default_factory=list)
     acknowledged: list[tuple[str, int]] = field(default_factory=list)
-    _due: list[tuple[float, DelegationEvent]] = field(default_factory=list)
+    entered_ms: list[float] = field(default_factory=list)
+    receipts: list[Receipt] = field(default_factory=list)
+    """All that were stored, oldest first."""
+    promises: list[tuple[str, PromiseState]] = field(default_factory=list)
+    """All that were settled, oldest first."""
+    arrived: list[DelegationEvent] = field(default_factory=list)
+    """Events that have come, whether or not a session has taken them."""
+    _due: list[_Due] = field(default_factory=list)
+    _ready: list[DelegationEvent] = field(default_factory=list)
+    _refused: list[str] = field(default_factory=list)
+
+    def enter_nowait(self, session_ms: float) -> bool:
+        """Keep when the session came."""
+        self.entered_ms.append(session_ms)
+        return True
 
     def submit_nowait(self, package: ContextPackage) -> bool:
         """Take a package and plan its results."""
@@ -45,29 +81,91 @@ class ScriptedBackground:
             event = DelegationEvent(
                 task_id=package.task_id, attempt=1, seq=seq, kind=result.kind, speech=result.speech
             )
-            self._due.append((self.now_ms() + result.after_ms, event))
+            self._due.append(_Due(self.now_ms() + result.after_ms, event, result.revision))
         return True
 
     def cancel_nowait(self, task_id: str, reason: str) -> None:
         """Forget the task's results that have not come."""
         self.cancelled.append(task_id)
-        self._due = [(due, event) for due, event in self._due if event.task_id != task_id]
+        self._due = [due for due in self._due if due.event.task_id != task_id]
 
     def update_nowait(self, task_id: str, text: str) -> None:
-        """Keep the update."""
-        self.updates.append((task_id, text))
+        """Keep the correction, or refuse it where the task has ended."""
+        self._collect()
+        if any(event.task_id == task_id and event.is_terminal for event in self.arrived):
+            self._refused.append(task_id)
+        else:
+            self.updates.append((task_id, text))
+
+    def refused_updates(self) -> Sequence[str]:
+        """Return the tasks that had ended when they were to be corrected."""
+        refused, self._refused = tuple(self._refused), []
+        return refused
 
     def deliver(self, event: DelegationEvent) -> None:
         """Let an event arrive now, as often as this is called."""
-        self._due.append((self.now_ms(), event))
+        self._due.append(_Due(self.now_ms(), event, event.revision))
 
     def poll(self) -> Sequence[DelegationEvent]:
         """Return the events whose time has come."""
-        now_ms = self.now_ms()
-        ready = [event for due, event in self._due if due <= now_ms]
-        self._due = [(due, event) for due, event in self._due if due > now_ms]
+        if self.state == "moved":
+            return ()
+        self._collect()
+        ready, self._ready = tuple(self._ready), []
         return ready
 
     def acknowledge_nowait(self, task_id: str, seq: int) -> None:
         """Keep the acknowledgement."""
         self.acknowledged.append((task_id, seq))
+
+    def receipt_nowait(self, receipt: Receipt) -> None:
+        """Keep the receipt."""
+        self.receipts.append(receipt)
+
+    def promise_nowait(self, task_id: str, state: PromiseState) -> None:
+        """Keep what became of a promise."""
+        self.promises.append((task_id, state))
+
+    def ledger(self) -> SessionLedger:
+        """What the bus would give to the process that takes the session over now."""
+        return SessionLedger(
+            session_id=self.packages[0].session_id if self.packages else "none",
+            runtime_id="scripted",
+            epoch=1,
+            elapsed_ms=round(self.now_ms()),
+            promises=tuple(self._promise(package) for package in self.packages),
+        )
+
+    def _promise(self, package: ContextPackage) -> Promise:
+        task_id = package.task_id
+        events = {event.seq: event for event in self.arrived if event.task_id == task_id}
+        ended = [event.kind for event in events.values() if event.is_terminal]
+        return Promise(
+            task_id=task_id,
+            intent=package.intent,
+            state=dict(self.promises).get(task_id, "open"),
+            task_state=ended[-1] if ended else "running",
+            revision=self._revision(task_id),
+            made_ms=0,
+            events=tuple(events[seq] for seq in sorted(events)),
+            receipts=tuple({r.seq: r for r in self.receipts if r.task_id == task_id}.values()),
+        )
+
+    def _collect(self) -> None:
+        """Let arrive what is due."""
+        now_ms = self.now_ms()
+        ready = [
+            due.event.model_copy(
+                update={
+                    "revision": self._revision(due.event.task_id) if due.revision is None else due.revision
+                }
+            )
+            for due in self._due
+            if due.at_ms <= now_ms
+        ]
+        self._due = [due for due in self._due if due.at_ms > now_ms]
+        self.arrived.extend(ready)
+        self._ready.extend(ready)
+
+    def _revision(self, task_id: str) -> int:
+        return sum(updated == task_id for updated, _ in self.updates)

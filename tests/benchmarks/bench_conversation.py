@@ -192,7 +192,7 @@ async def converse(model: InteractionModel, hub: Hub, clips: Sequence[Clip], wor
     events: list[SessionEvent] = []
     host = Host(model, WallClock())
     player = ClipPlayer(FOLDER)
-    session = Session("bench", player, hub.port(), observers=[events.append])
+    session = Session("bench", player, hub.port("bench"), observers=[events.append])
     host.add(session)
     conductor = Conductor(player, session, list(clips))
     with Progress(console=Console(stderr=True), transient=True) as progress:

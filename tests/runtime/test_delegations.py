@@ -15,19 +15,26 @@ from microturn.runtime.delegations import (
     Delegation,
     Delegations,
 )
+from microturn.runtime.history import History
 from microturn.runtime.testing import ScriptedBackground
 
 pytestmark = pytest.mark.unit
 
 
 def submit(delegations: Delegations, now_ms: float = 0.0, intent: str = "look it up") -> Delegation:
-    return delegations.submit(Delegate(intent, 0, 800), (), now_ms, {"traceparent": "00-1-2-01"})
+    return delegations.submit(Delegate(intent, 0, 800), History(), now_ms, {"traceparent": "00-1-2-01"})
 
 
 def event(task_id: str, seq: int, kind: EventKind = "partial", **fields: object) -> DelegationEvent:
     return DelegationEvent.model_validate(
         {"task_id": task_id, "attempt": 1, "seq": seq, "kind": kind, **fields}
     )
+
+
+def noted(delegations: Delegations, event: DelegationEvent) -> DelegationEvent:
+    told = delegations.note(event, 0)
+    assert told is not None
+    return told
 
 
 def texts(events: list[DelegationEvent]) -> list[str]:
@@ -40,7 +47,7 @@ def test_a_package_tells_what_else_runs() -> None:
     first = submit(delegations, intent="the weather")
     submit(delegations, intent="the time")
     running = background.packages[1].running
-    assert [(each.task_id, each.intent) for each in running] == [(first.package.task_id, "the weather")]
+    assert [(each.task_id, each.intent) for each in running] == [(first.task_id, "the weather")]
     assert background.packages[1].trace == {"traceparent": "00-1-2-01"}
 
 
@@ -55,9 +62,9 @@ def test_the_same_words_handed_over_twice_are_two_tasks() -> None:
 def test_nothing_is_acknowledged_before_what_came_earlier_is_settled() -> None:
     background = ScriptedBackground()
     delegations = Delegations("s", background)
-    task_id = submit(delegations).package.task_id
+    task_id = submit(delegations).task_id
     for seq in (1, 2, 3):
-        delegations.note(event(task_id, seq))
+        delegations.note(event(task_id, seq), 0)
     delegations.settle(task_id, 2)
     delegations.settle(task_id, 3)
     assert background.acknowledged == []
@@ -68,8 +75,8 @@ def test_nothing_is_acknowledged_before_what_came_earlier_is_settled() -> None:
 def test_an_event_that_is_settled_twice_is_acknowledged_once() -> None:
     background = ScriptedBackground()
     delegations = Delegations("s", background)
-    task_id = submit(delegations).package.task_id
-    delegations.note(event(task_id, 1))
+    task_id = submit(delegations).task_id
+    delegations.note(event(task_id, 1), 0)
     delegations.settle(task_id, 1)
     delegations.settle(task_id, 1)
     assert background.acknowledged == [(task_id, 1)]
@@ -79,7 +86,7 @@ def test_an_event_of_a_strange_task_changes_nothing() -> None:
     background = ScriptedBackground()
     delegations = Delegations("s", background)
     strange = event("strange", 1, "final")
-    assert delegations.note(strange) is strange
+    assert delegations.note(strange, 0) is strange
     delegations.settle("strange", 1)
     assert background.acknowledged == []
     assert delegations.open_ids == ()
@@ -88,34 +95,35 @@ def test_an_event_of_a_strange_task_changes_nothing() -> None:
 @pytest.mark.parametrize("kind", ["failed", "expired", "dead"])
 def test_a_task_that_ends_badly_without_words_gets_some(kind: EventKind) -> None:
     delegations = Delegations("s", ScriptedBackground())
-    task_id = submit(delegations).package.task_id
-    told = delegations.note(event(task_id, 1, kind))
+    task_id = submit(delegations).task_id
+    told = noted(delegations, event(task_id, 1, kind))
     assert texts([told]) == [FAILED_TEXTS[kind]]
     assert delegations.open_ids == ()
 
 
 def test_words_of_the_background_are_left_as_they_are() -> None:
     delegations = Delegations("s", ScriptedBackground())
-    task_id = submit(delegations).package.task_id
-    told = delegations.note(event(task_id, 1, "failed", speech=Speech(text="The oven is off.")))
+    task_id = submit(delegations).task_id
+    told = noted(delegations, event(task_id, 1, "failed", speech=Speech(text="The oven is off.")))
     assert texts([told]) == ["The oven is off."]
 
 
 def test_a_queue_that_is_full_is_told_as_such() -> None:
     delegations = Delegations("s", ScriptedBackground())
-    task_id = submit(delegations).package.task_id
-    told = delegations.note(event(task_id, 1, "failed", detail={"reason": "queue_full"}))
+    task_id = submit(delegations).task_id
+    told = noted(delegations, event(task_id, 1, "failed", detail={"reason": "queue_full"}))
     assert texts([told]) == [REFUSED_TEXT]
 
 
 def test_nothing_of_a_task_that_the_user_cancelled_is_said() -> None:
     background = ScriptedBackground()
     delegations = Delegations("s", background)
-    task_id = submit(delegations).package.task_id
+    task_id = submit(delegations).task_id
     delegations.cancel(None, "the user asked")
-    told = delegations.note(event(task_id, 1, "final", speech=Speech(text="Too late.")))
+    told = noted(delegations, event(task_id, 1, "final", speech=Speech(text="Too late.")))
     assert background.cancelled == [task_id]
-    assert told.speech is None
+    assert delegations.fate_of(told) == "dropped"
+    assert background.promises == [(task_id, "declined")]
 
 
 def test_a_refused_package_is_told_once_and_is_not_open() -> None:
@@ -151,14 +159,14 @@ def test_several_tasks_that_wait_for_the_same_reason_are_told_in_one_sentence() 
 
 def test_a_task_that_only_the_server_has_accepted_is_reported_as_waiting() -> None:
     delegations = Delegations("s", ScriptedBackground(state="no_worker"))
-    delegations.note(event(submit(delegations).package.task_id, 0, "accepted"))
+    delegations.note(event(submit(delegations).task_id, 0, "accepted"), 0)
     assert texts(delegations.notices(TOLD_AFTER_MS)) == [NO_WORKER_TEXT]
 
 
 def test_a_task_on_which_a_worker_has_begun_is_never_reported_as_waiting() -> None:
     background = ScriptedBackground(state="no_worker")
     delegations = Delegations("s", background)
-    task_id = submit(delegations).package.task_id
-    delegations.note(event(task_id, 1, "tool_started"))
+    task_id = submit(delegations).task_id
+    delegations.note(event(task_id, 1, "tool_started"), 0)
     assert delegations.notices(60_000) == []
     assert delegations.open_ids == (task_id,)

@@ -26,6 +26,7 @@ class FakeBus:
     health: Health = field(default_factory=lambda: Health("ok", 0.0, workers=1))
     is_full: bool = False
     cancelled: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     acknowledged: list[tuple[str, int]] = field(default_factory=list)
 
     def submit_nowait(self, package: ContextPackage) -> bool:
@@ -34,6 +35,9 @@ class FakeBus:
     def cancel_nowait(self, task_id: str, reason: str) -> bool:
         self.cancelled.append(task_id)
         return True
+
+    def leave_nowait(self, session_id: str) -> None:
+        self.left.append(session_id)
 
     def acknowledge_nowait(self, task_id: str, seq: int) -> None:
         self.acknowledged.append((task_id, seq))
@@ -67,7 +71,7 @@ def event(task_id: str, seq: int, kind: EventKind = "partial") -> DelegationEven
 async def test_each_session_gets_the_events_of_its_own_tasks_once_and_in_order() -> None:
     bus = FakeBus([event("a", 1), event("b", 1), event("a", 2, "final")])
     hub = hub_on(bus)
-    first, second = hub.port(), hub.port()
+    first, second = hub.port("one"), hub.port("two")
     assert first.submit_nowait(package("a"))
     assert second.submit_nowait(package("b"))
     await hub.run()
@@ -80,7 +84,7 @@ async def test_the_hub_is_busy_from_the_hand_over_to_the_end_of_a_task() -> None
     bus = FakeBus([event("a", 1, "final")])
     hub = hub_on(bus)
     assert not hub.is_busy
-    hub.port().submit_nowait(package("a"))
+    hub.port("s").submit_nowait(package("a"))
     assert hub.is_busy
     await hub.run()
     assert not hub.is_busy
@@ -88,19 +92,20 @@ async def test_the_hub_is_busy_from_the_hand_over_to_the_end_of_a_task() -> None
 
 async def test_a_package_that_was_refused_is_not_waited_for() -> None:
     hub = hub_on(FakeBus(is_full=True))
-    assert not hub.port().submit_nowait(package("a"))
+    assert not hub.port("s").submit_nowait(package("a"))
     assert not hub.is_busy
 
 
-async def test_a_session_that_ends_cancels_its_open_tasks_and_no_others() -> None:
+async def test_a_session_that_ends_leaves_the_bus_and_no_other_does() -> None:
     bus = FakeBus([event("a", 1), event("b", 1)])
     hub = hub_on(bus)
-    leaves, stays = hub.port(), hub.port()
+    leaves, stays = hub.port("leaves"), hub.port("stays")
     leaves.submit_nowait(package("a"))
     stays.submit_nowait(package("b"))
     leaves.close()
     await hub.run()
-    assert bus.cancelled == ["a"]
+    leaves.close()
+    assert bus.left == ["leaves"]
     assert leaves.poll() == ()
     assert bus.acknowledged == [("a", 1)]  # or it would wait on the server for ever
     assert [e.task_id for e in stays.poll()] == ["b"]
@@ -109,7 +114,7 @@ async def test_a_session_that_ends_cancels_its_open_tasks_and_no_others() -> Non
 async def test_a_gap_in_the_events_is_logged_without_a_word_of_them(caplog: pytest.LogCaptureFixture) -> None:
     bus = FakeBus([Lagged("a", 1, 4), event("a", 4, "final")])
     hub = hub_on(bus)
-    port = hub.port()
+    port = hub.port("s")
     port.submit_nowait(package("a"))
     await hub.run()
     assert "lost the events 1 to 3" in caplog.text
@@ -118,7 +123,7 @@ async def test_a_gap_in_the_events_is_logged_without_a_word_of_them(caplog: pyte
 
 async def test_the_state_tells_a_server_that_is_away_from_one_without_workers() -> None:
     bus = FakeBus()
-    port = hub_on(bus).port()
+    port = hub_on(bus).port("s")
     states = [port.state]
     bus.health = replace(bus.health, workers=0)
     states.append(port.state)
