@@ -163,10 +163,14 @@ class DelegationPort:
     async def close(self) -> None:
         """Send what waits, for up to 1 s; then the iteration over `events` ends."""
         with anyio.move_on_after(CLOSE_WITHIN_S):
-            await self._outbox.all_sent()
-            await self._writer.all_stored()
-            await self._inbox.all_stored()
+            await self.flush()
         self._buffer.close()
+
+    async def flush(self) -> None:
+        """Wait until the server has all that it was told, also by the methods that do not wait."""
+        await self._outbox.all_sent()
+        await self._writer.all_stored()
+        await self._inbox.all_stored()
 
     @property
     def health(self) -> Health:
@@ -205,7 +209,9 @@ class DelegationPort:
             SessionTakenError: yet another runtime has taken it over meanwhile.
             BusUnreachableError: the server did not answer for 10 s; it may have done it or not, so reopen again.
         """
-        return await self._reopening.reopen(checked_name("session id", session_id))
+        ledger = await self._reopening.reopen(checked_name("session id", session_id))
+        self._buffer.discard(SessionMoved(session_id))  # of an earlier time, and not read yet
+        return ledger
 
     async def ledger(self, session_id: str) -> SessionLedger:
         """Read what a session is owed, whichever runtime has it; errors as in `reopen`. Changes nothing."""

@@ -128,6 +128,11 @@ class EventBuffer:
         self._events.append(event)
         self._notify()
 
+    def discard(self, event: BusEvent) -> None:
+        """Take an event back, if it was not read yet."""
+        self._events = deque(each for each in self._events if each != event)
+        self._notify()
+
     def close(self) -> None:
         """End the iteration once what is buffered has been read."""
         self._closed = True
