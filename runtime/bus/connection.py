@@ -225,6 +225,15 @@ class Backoff:
         self._next_s = self._first_s
 
 
+def failed(doing: str, error: RedisError) -> BusReplyError | BusUnreachableError:
+    """Make an error of ours for a caller who does not repeat."""
+    if isinstance(error, TRANSIENT):
+        return BusUnreachableError(
+            f"cannot {doing}: the Redis server does not answer ({type(error).__name__}); see whether it runs"
+        )
+    return refused(doing, error)
+
+
 def refused(doing: str, error: RedisError) -> BusReplyError:
     """Make an error of ours from one that repeating cannot mend; the server's own words may hold data."""
     return BusReplyError(

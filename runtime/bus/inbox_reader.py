@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 from redis.exceptions import RedisError
 
-from microturn.runtime.bus.connection import TRANSIENT, Backoff, Clients
+from microturn.runtime.bus.connection import LONGEST_READ_S, TRANSIENT, Backoff, Clients
 from microturn.runtime.bus.health import HealthMonitor
 from microturn.runtime.bus.keys import Keys
 from microturn.runtime.bus.raw import command, entries_by_stream
@@ -16,8 +16,6 @@ from microturn.runtime.bus.settings import BusSettings
 
 READ_COUNT = 100
 """Events taken from the inbox at once."""
-READ_BLOCK_S = 1.0
-"""How long a read waits for an event before it asks again."""
 
 TakeIn = Callable[[int, str, dict[str, str]], Awaitable[None]]
 """Takes in one entry: its shard, its id in the inbox, and its fields."""
@@ -45,35 +43,55 @@ class InboxReader:
         self._health = health
         self._room = room
         self._take_in = take_in
-        self._last_ids = {keys.inbox(shard, runtime_id): "0-0" for shard in range(settings.shards)}
         self._shards = {keys.inbox(shard, runtime_id): shard for shard in range(settings.shards)}
+        self._last_ids = dict.fromkeys(self._shards, "0-0")
+        self._failing: set[str] = set()
 
     async def read(self) -> None:
-        """Pass on what comes in until cancelled, through outages."""
+        """Pass on what comes in until cancelled, through outages: one read for a server, one for each shard of a
+        cluster, so that those that can be reached are read on."""
+        routes: dict[str, list[str]] = {}
+        for stream in self._shards:
+            routes.setdefault(self._clients.blocking.route(stream), []).append(stream)
+        async with anyio.create_task_group() as tasks:
+            for name, streams in routes.items():
+                tasks.start_soon(self._read_route, name, streams)
+
+    async def _read_route(self, name: str, streams: list[str]) -> None:
         backoff = Backoff()
         while True:
             await self._room()
             try:
-                await self._read_once()
+                await self._read_once(streams)
             except (*TRANSIENT, TimeoutError) as error:
-                self._health.fails("reading", error)
+                self._fails(name, error)
                 await anyio.sleep(backoff.pause_s())
             except RedisError as error:  # the task boundary: whatever it is, it is shown and tried again
                 _log.error("The inbox cannot be read (%s).", type(error).__name__)
-                self._health.fails("reading", error)
+                self._fails(name, error)
                 await anyio.sleep(backoff.pause_s())
             else:
-                self._health.works("reading")
+                self._works(name)
                 backoff.reset()
 
-    async def _read_once(self) -> None:
-        with anyio.fail_after(READ_BLOCK_S + self._settings.command_timeout_s):
+    async def _read_once(self, streams: list[str]) -> None:
+        with anyio.fail_after(LONGEST_READ_S + self._settings.command_timeout_s):
             reply = await command(
                 self._clients.blocking,
-                *("XREAD", "COUNT", READ_COUNT, "BLOCK", round(READ_BLOCK_S * 1000)),
-                *("STREAMS", *self._last_ids, *self._last_ids.values()),
+                *("XREAD", "COUNT", READ_COUNT, "BLOCK", round(LONGEST_READ_S * 1000)),
+                *("STREAMS", *streams, *(self._last_ids[stream] for stream in streams)),
+                key=streams[0],
             )
         for stream, entries in entries_by_stream(reply):
             for entry_id, fields in entries:
                 await self._take_in(self._shards[stream], entry_id, fields)
                 self._last_ids[stream] = entry_id
+
+    def _fails(self, route: str, error: Exception) -> None:
+        self._failing.add(route)
+        self._health.fails("reading", error)
+
+    def _works(self, route: str) -> None:
+        self._failing.discard(route)
+        if not self._failing:
+            self._health.works("reading")

@@ -13,6 +13,7 @@
 `mt:<tenant>:{sNN}:in:<rt>`    stream: the inbox of one runtime process
 `mt:<tenant>:{sNN}:dead`       stream: tasks given up
 `mt:<tenant>:{s00}:layout`     string: over how many shards the bus is spread
+`mt:<tenant>:{s00}:rt:<rt>`    string: the process that has a runtime id now
 `mt:<tenant>:{s00}:workers`    sorted set: when each worker was last seen
 `mt:<tenant>:{s00}:runtimes`   sorted set: when each runtime was last seen
 
@@ -120,6 +121,10 @@ class Keys:
     def layout(self) -> str:
         """String with the number of shards."""
         return f"{self._prefix(0)}layout"
+
+    def holder(self, runtime_id: str) -> str:
+        """String with the process that has a runtime id now."""
+        return f"{self._prefix(0)}rt:{runtime_id}"
 
     def workers(self) -> str:
         """Sorted set of the workers and when each was last seen."""

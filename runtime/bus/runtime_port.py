@@ -77,13 +77,18 @@ async def open_delegation_port(
         BusNameError: the tenant or the runtime id cannot be part of a key.
         BusUnreachableError: no server answers.
         UnfitServerError: the server would lose tasks.
+        UnfitSettingsError: the bus is spread over another number of shards.
+        RuntimeIdTakenError: another live process has the runtime id.
     """
     checked_name("tenant", settings.tenant)
     runtime_id = checked_name("runtime id", runtime_id or uuid4().hex)
     async with open_clients(settings) as clients:
         await check_server(clients.commands, settings.url)
-        port = DelegationPort(clients, settings, runtime_id=runtime_id, clock=clock)
-        async with own_tasks() as tasks:
+        keys = Keys(settings.tenant, settings.shards)
+        registry = RuntimeRegistry(clients.commands, keys, settings, runtime_id=runtime_id)
+        async with registry.registered(), own_tasks() as tasks:
+            tasks.start_soon(registry.run, name="bus registry")
+            port = DelegationPort(clients, settings, runtime_id=runtime_id, clock=clock)
             port.start(tasks)
             try:
                 yield port
@@ -103,7 +108,6 @@ class DelegationPort:
         self._clock = clock
         self._keys = Keys(settings.tenant, settings.shards)
         self._scripts = Scripts(clients.commands)
-        self._registry = RuntimeRegistry(clients.commands, self._keys, runtime_id=runtime_id)
         self._health = HealthMonitor(clock)
         self._buffer = EventBuffer(BUFFER_LIMIT)
         self._sessions = OwnSessions(self._on_lost)
@@ -156,7 +160,6 @@ class DelegationPort:
         tasks.start_soon(self._reader.read, name="bus inbox")
         tasks.start_soon(self._inbox.acknowledge_all, name="bus acknowledgements")
         tasks.start_soon(self._writer.run, name="bus ledgers")
-        tasks.start_soon(self._registry.run, name="bus registry")
         tasks.start_soon(self._deadlines.run, name="bus deadlines")
         tasks.start_soon(self._watch_workers, name="bus workers")
 

@@ -20,6 +20,7 @@ from microturn.runtime.bus.link import Link
 
 ScriptName: TypeAlias = Literal[
     "take",
+    "hold",
     "release",
     "submit",
     "begin",

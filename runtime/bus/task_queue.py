@@ -73,7 +73,7 @@ class TaskQueue:
                 return entry
 
     async def enter(self) -> None:
-        """Make the group where there is none; it begins with the oldest task."""
+        """Make the groups where there are none; each begins with the oldest task."""
         for stream in self._places:
             try:
                 await command(

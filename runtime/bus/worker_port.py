@@ -24,6 +24,7 @@ from microturn.runtime.bus._errors import PackageTooLargeError
 from microturn.runtime.bus.connection import Clients, check_server, open_clients
 from microturn.runtime.bus.delivery import Delivery
 from microturn.runtime.bus.keys import Keys, checked_name
+from microturn.runtime.bus.layout import agree_on_layout
 from microturn.runtime.bus.notes import Notes, read_notes, read_receipts
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.raw import command
@@ -64,12 +65,14 @@ async def open_worker_port(
         BusNameError: the tenant or the worker id cannot be part of a key.
         BusUnreachableError: no server answers.
         UnfitServerError: the server would lose tasks.
+        UnfitSettingsError: the bus is spread over another number of shards.
     """
     checked_name("tenant", settings.tenant)
     worker_id = checked_name("worker id", worker_id or f"{os.getpid()}-{uuid4().hex[:12]}")
     async with open_clients(settings) as clients:
         await check_server(clients.commands, settings.url)
         port = WorkerPort(clients, settings, worker_id)
+        await agree_on_layout(clients.commands, Keys(settings.tenant, settings.shards))
         await port.enter()
         async with own_tasks() as tasks:
             port.start(tasks)
