@@ -12,7 +12,14 @@ from pydantic import JsonValue
 from microturn.background_agent import Control, Emit, EmitResult, TaskEntry
 from microturn.background_agent.attempt import KEPT_CHANGING, RUNS, TOOK_TOO_LONG, WENT_WRONG, Attempt
 from microturn.background_agent.testing import InMemoryWorkerBus, TaskRecord
-from microturn.protocols import INLINE_LIMIT_BYTES, ContextPackage, DelegationEvent, Receipt, Speech
+from microturn.protocols import (
+    INLINE_LIMIT_BYTES,
+    ContextPackage,
+    DelegationEvent,
+    Receipt,
+    Speech,
+    UnavailableError,
+)
 from microturn.tools import ToolRegistry
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
@@ -77,6 +84,7 @@ def receipt(seq: int, state: str, words_heard: int = 0) -> Receipt:
 async def test_an_end_that_heeds_no_correction_is_refused_and_the_engine_runs_again_with_it() -> None:
     stage = Stage()
     runs: list[tuple[list[str], list[str], int]] = []
+    went_on: list[int] = []
 
     async def answers(emit: Emit, control: Control) -> None:
         runs.append((list(control.updates), [e.kind for e in control.emitted], control.attempt))
@@ -84,18 +92,45 @@ async def test_an_end_that_heeds_no_correction_is_refused_and_the_engine_runs_ag
             await emit("partial", speech=Speech(text="It costs 120 euros."))
             stage.bus.update("t", "I meant the grinder")
         await emit("final", text=f"answer {len(runs)}")
-        raise AssertionError("the engine was not stopped at its end")
+        went_on.append(len(runs))
 
-    async def stops_there(emit: Emit, control: Control) -> None:
-        try:
-            await answers(emit, control)
-        except AssertionError:
-            assert len(runs) == 2  # Only an end that was taken lets the engine go on.
-
-    assert await stage.run(stops_there) == "final"
+    assert await stage.run(answers) == "final"
     assert runs == [([], [], 1), (["I meant the grinder"], ["partial"], 1)]
+    assert went_on == [2]  # Only an end that was taken lets the engine go on.
     assert [(e.seq, e.kind, e.revision) for e in stage.record.events] == [(1, "partial", 0), (2, "final", 1)]
     assert stage.record.events[-1].text == "answer 2"
+
+
+async def test_what_the_bus_itself_has_sent_is_not_the_work_of_an_earlier_run() -> None:
+    stage = Stage()
+    record = await stage.bus.submit(stage.package)
+    record.events.append(DelegationEvent(task_id="t", attempt=0, seq=0, kind="accepted"))
+
+    async def answers(emit: Emit, control: Control) -> None:
+        assert list(control.emitted) == []
+        await emit("final")
+
+    assert await stage.run(answers) == "final"
+
+
+async def test_an_event_that_the_bus_refuses_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage()
+    emit_to_bus, refusals = stage.bus.emit, iter([True])
+
+    async def refuses_once(
+        task_id: str, attempt: int, seq: int, event: DelegationEvent, *, finish: bool = False
+    ) -> EmitResult:
+        if next(refusals, False):
+            raise UnavailableError("the bus does not take this event")
+        return await emit_to_bus(task_id, attempt, seq, event, finish=finish)
+
+    monkeypatch.setattr(stage.bus, "emit", refuses_once)
+
+    async def talks(emit: Emit, control: Control) -> None:
+        await emit("partial", text="refused")
+
+    assert await stage.run(talks) == "failed"
+    assert [(e.seq, e.kind) for e in stage.record.events] == [(1, "failed")]
 
 
 async def test_a_correction_that_came_with_a_beat_is_not_forgotten_by_an_engine_that_never_looks() -> None:
