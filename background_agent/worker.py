@@ -16,7 +16,9 @@ from anyio.abc import TaskGroup
 
 from microturn.background_agent.attempt import Attempt
 from microturn.background_agent.engine import AgentEngine
+from microturn.background_agent.tracing import attempt_span
 from microturn.background_agent.worker_bus import TaskEntry, WorkerBus
+from microturn.protocols.telemetry_names import DELEGATION_STATE
 from microturn.tools import ToolRegistry
 
 DRAIN_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -128,7 +130,10 @@ class Worker:
                 attempt = Attempt(
                     self._bus, entry, begun, lease_s=self._lease_s, backlog_limit=self._backlog_limit
                 )
-                self._count(await attempt.run(self._engine, self._tools))
+                with attempt_span(entry.package, begun.attempt) as span:
+                    end = await attempt.run(self._engine, self._tools)
+                    span.set_attribute(DELEGATION_STATE, end)
+                self._count(end)
         except* Exception as errors:  # noqa: BLE001  # the boundary of the task: recorded; the lease hands it on
             self._count("abandoned")
             _log.error("task %s: the attempt was abandoned: %s", entry.package.task_id, _kinds(errors))
