@@ -190,14 +190,14 @@ class Delegations:
         return order
 
     def note(self, event: DelegationEvent, now_ms: float) -> DelegationEvent | None:
-        """Keep what an event says, and return it as the session is to take it; None where it came before.
+        """Keep what an event says, and return it as the session is to take it; None where it came before, or is of a
+        task that is not this session's.
 
-        Its times become the session's own, and where it ends badly without a word to the user it gets some. An event
-        of a task that is not ours comes back as it is.
+        Its times become the session's own, and where it ends badly without a word to the user it gets some.
         """
         delegation = self.all.get(event.task_id)
         if delegation is None:
-            return event
+            return None
         if event.seq <= delegation.newest_seq:
             if not delegation.unsettled or event.seq < delegation.unsettled[0]:
                 self._port.acknowledge_nowait(event.task_id, event.seq)

@@ -15,7 +15,8 @@ from microturn.runtime._errors import WovenItemError
 
 _FORM = re.compile(
     r"woven:(?P<task>[A-Za-z0-9_.-]{1,200}):(?P<number>\d{1,9}):(?P<prefix>\d{1,3}):"
-    r"(?P<stretches>\d{1,9}\.\d{1,6}\.\d{1,6}(?:,\d{1,9}\.\d{1,6}\.\d{1,6}){0,255})"
+    r"(?P<stretches>\d{1,9}\.\d{1,6}\.\d{1,6}(?:,\d{1,9}\.\d{1,6}\.\d{1,6}){0,255})",
+    re.ASCII,
 )
 
 

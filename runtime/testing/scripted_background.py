@@ -65,6 +65,7 @@ class ScriptedBackground:
     """Events that have come, whether or not a session has taken them."""
     _due: list[_Due] = field(default_factory=list)
     _ready: list[DelegationEvent] = field(default_factory=list)
+    _deaf: set[str] = field(default_factory=set)
     _refused: list[str] = field(default_factory=list)
 
     def enter_nowait(self, session_ms: float) -> bool:
@@ -92,7 +93,8 @@ class ScriptedBackground:
     def update_nowait(self, task_id: str, text: str) -> None:
         """Keep the correction, or refuse it where the task has ended."""
         self._collect()
-        if any(event.task_id == task_id and event.is_terminal for event in self.arrived):
+        has_ended = any(event.task_id == task_id and event.is_terminal for event in self.arrived)
+        if has_ended or task_id in self._deaf:
             self._refused.append(task_id)
         else:
             self.updates.append((task_id, text))
@@ -101,6 +103,10 @@ class ScriptedBackground:
         """Return the tasks that had ended when they were to be corrected."""
         refused, self._refused = tuple(self._refused), []
         return refused
+
+    def refuse_updates_of(self, task_id: str) -> None:
+        """Answer the next corrections of a task as if it had ended, without a terminal event yet."""
+        self._deaf.add(task_id)
 
     def deliver(self, event: DelegationEvent) -> None:
         """Let an event arrive now, as often as this is called."""

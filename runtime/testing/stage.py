@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from microturn.protocols import ContextPackage, Samples
+from microturn.protocols import MICRO_TURN_MS, ContextPackage, Samples
+from microturn.runtime.beat import Tick
 from microturn.runtime.clock import VirtualClock
 from microturn.runtime.events import SessionEvent
 from microturn.runtime.host import Host
@@ -76,6 +77,7 @@ class Stage:
             reopened=reopened,
             remarks=remarks or Remarks(()),
         )
+        self._plan: list[tuple[float, Callable[[], object]]] = []
         self._recording = _Recording()
         self.host.add(self.session, taps=[self._recording])
 
@@ -102,10 +104,22 @@ class Stage:
         self.background.now_ms = lambda: died_ms + stage.host.beat.session_ms()
         return stage
 
+    def at(self, session_ms: float, action: Callable[[], object]) -> None:
+        """Plan something that happens from outside, between two micro-turns."""
+        self._plan.append((session_ms, action))
+
     async def run(self, duration_ms: int) -> None:
-        """Let the conversation go on until this session time."""
-        last = duration_ms // 200 - 1
-        await self.host.run(until=lambda tick: tick.index >= last)
+        """Let the conversation go on until this session time. Once for each stage: the beat begins anew."""
+
+        def is_over(tick: Tick) -> bool:
+            now_ms = (tick.index + 1) * MICRO_TURN_MS
+            due = [action for at_ms, action in self._plan if at_ms <= now_ms]
+            self._plan = [(at_ms, action) for at_ms, action in self._plan if at_ms > now_ms]
+            for action in due:
+                action()
+            return now_ms >= duration_ms
+
+        await self.host.run(until=is_over)
 
     def seen(self, kind: type[E]) -> list[E]:
         """Return the events of a kind, oldest first."""

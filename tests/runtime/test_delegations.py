@@ -86,7 +86,7 @@ def test_an_event_of_a_strange_task_changes_nothing() -> None:
     background = ScriptedBackground()
     delegations = Delegations("s", background)
     strange = event("strange", 1, "final")
-    assert delegations.note(strange, 0) is strange
+    assert delegations.note(strange, 0) is None
     delegations.settle("strange", 1)
     assert background.acknowledged == []
     assert delegations.open_ids == ()
