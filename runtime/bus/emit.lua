@@ -21,7 +21,7 @@ if tonumber(ARGV[3]) <= tonumber(known[3]) then
   status = 'duplicate'
 elseif known[1] ~= 'running' then
   return { 'fenced', 0, 0 }
-elseif is_last and CORRECTABLE[ARGV[4]] and tonumber(ARGV[5]) < tonumber(known[4]) then
+elseif is_last and CORRECTABLE[ARGV[4]] and tonumber(ARGV[5]) < tonumber(known[4] or 0) then
   status = 'corrected'
 else
   redis.call('HSET', task.hash, 'seq', ARGV[3])

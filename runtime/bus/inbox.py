@@ -11,10 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pydantic_core import from_json
+from redis.exceptions import RedisError
 
 from microturn.protocols import TERMINAL, DelegationEvent, EventKind, ProtocolError
+from microturn.runtime.bus._errors import BusNameError
+from microturn.runtime.bus.connection import TRANSIENT
 from microturn.runtime.bus.health import HealthMonitor
-from microturn.runtime.bus.keys import Keys
+from microturn.runtime.bus.keys import Keys, checked_name
 from microturn.runtime.bus.own_sessions import OwnSessions
 from microturn.runtime.bus.pending_writes import PendingWrites
 from microturn.runtime.bus.scripts import Scripts
@@ -79,8 +82,7 @@ class Inbox:
         track = self.tracks.get(task_id)
         if track is None:
             return
-        entries = track.entries_up_to(seq)
-        track.settle(seq)
+        entries = track.settle(seq)
         if track.is_over:
             del self.tracks[task_id]
         self._remove(task_id, track, seq, entries)
@@ -93,7 +95,7 @@ class Inbox:
         self._ended_here[task_id] = None
         if len(self._ended_here) > MOST_REMEMBERED:
             del self._ended_here[next(iter(self._ended_here))]
-        self._remove(task_id, track, track.next_seq - 1, track.entries_up_to(track.next_seq))
+        self._remove(task_id, track, track.next_seq - 1, track.settle(track.next_seq))
         self._buffer.put(
             DelegationEvent(
                 task_id=task_id, attempt=0, seq=track.next_seq, kind=kind, detail={"reason": reason}
@@ -127,12 +129,13 @@ class Inbox:
     async def take_in(self, shard: int, entry_id: str, fields: dict[str, str]) -> None:
         """Pass on the event of one entry, unless it was seen before or is not for this runtime."""
         if "moved" in fields:
-            self._remove(f"notice {entry_id}", Track(shard), -1, [entry_id])
+            self._drop(shard, entry_id)
             self._sessions.lose(fields["moved"], float(fields.get("epoch", "0")))
             return
         try:
             event = DelegationEvent.decode(fields.get("event", ""))
-        except ProtocolError as error:
+            checked_name("task id", event.task_id)
+        except (ProtocolError, BusNameError) as error:
             _log.error("An event was given up: %s", error)
             await self._give_up(shard, entry_id, fields.get("event", ""))
             return
@@ -140,7 +143,7 @@ class Inbox:
         if track is None and event.task_id not in self._ended_here:
             track = await self._resume(event.task_id, shard)
         if track is None:
-            self._remove(event.task_id, Track(shard), -1, [entry_id])
+            self._drop(shard, entry_id)
         elif track.is_held:
             track.held.append((event, entry_id))
         else:
@@ -170,12 +173,22 @@ class Inbox:
     async def _resume(self, task_id: str, shard: int) -> Track | None:
         """Take up a task that an earlier process with this runtime id submitted; None if it is not ours now."""
         keys = [self._keys.inbox(shard, self._runtime_id), self._keys.task(shard, task_id)]
-        reply = await self._scripts.run("resume", keys)
+        try:
+            reply = await self._scripts.run("resume", keys)
+        except TRANSIENT:
+            raise
+        except RedisError as error:  # what stands at the key is no task, and will never be one
+            _log.error("An event was dropped: its task cannot be read (%s).", type(error).__name__)
+            return None
         if reply[0] != "own":
             return None
         deadline_s = self._clock() + int(reply[2]) / 1000
         track = Track(shard, reply[3], deadline_s, next_seq=int(reply[1]) + 1, check_at_s=deadline_s)
         return self.tracks.setdefault(task_id, track)
+
+    def _drop(self, shard: int, entry_id: str) -> None:
+        """Remove an entry that is of no task here; the name is none that a task can have."""
+        self._remove(f"~{shard}", Track(shard), -1, [entry_id])
 
     def _remove(self, task_id: str, track: Track, seq: int, entries: list[str]) -> None:
         waiting = self._pending.setdefault(task_id, _Acknowledgement(track.shard, track.session_id))

@@ -24,6 +24,8 @@ MOST_UPDATES = 64
 """Corrections that one task takes."""
 INTENT_CHARACTERS = 300
 """How much of what was asked stands in the ledger."""
+STORED_WITHIN_S = 5.0
+"""How long a session that is left waits until what was said of its words and promises is stored."""
 SESSION_OVER = "the session has ended"
 """Reason with which the open tasks of a session are cancelled."""
 
@@ -161,7 +163,8 @@ class Outgoing:
     async def _leave(self, item: Item) -> Outcome:
         """End a session: what is still owed is declined, once all that was said of it is stored."""
         session_id = item.session_id
-        await self._writer.all_stored(session_id)
+        with anyio.move_on_after(STORED_WITHIN_S):
+            await self._writer.all_stored(session_id)
         reply = await self._scripts.run(
             "leave_session",
             self._keys.of_session(session_id),

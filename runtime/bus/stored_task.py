@@ -13,8 +13,9 @@ from typing import cast, get_args
 from microturn.protocols import DelegationEvent, Promise, PromiseState, ProtocolError
 from microturn.runtime.bus.notes import read_receipts
 
-_FIELDS = 9
-"""Fields of a record before its sections; see `record_of` in `task_state.lua`."""
+_TEXTS = 3
+_FIELDS = 8
+"""Fields of a record before its sections, texts first; see `record_of` in `task_state.lua`."""
 
 
 def sections(reply: Sequence[str]) -> list[list[str]]:
@@ -67,22 +68,23 @@ class StoredTask:
             record: fields, then the sections of events and of receipts.
             anchor_ms: when the session's present clock was at 0.
         """
-        state, promise, revision, made_ms, intent, _lane, seq, left_ms, own_anchor_ms = record[:_FIELDS]
+        state, promise, intent = record[:_TEXTS]
+        revision, made_ms, seq, left_ms, own_anchor_ms = map(_number, record[_TEXTS:_FIELDS])
         events, receipts = sections(record[_FIELDS:])
-        shift_ms = int(own_anchor_ms) - anchor_ms
+        shift_ms = own_anchor_ms - anchor_ms if own_anchor_ms else 0
         return cls(
             promise=Promise(
                 task_id=task_id,
                 intent=intent,
                 state=_promise_state(promise),
                 task_state=state,
-                revision=int(revision),
-                made_ms=int(made_ms),
+                revision=max(0, revision),
+                made_ms=made_ms,
                 events=tuple(shifted(event, shift_ms) for event in read_events(events)),
                 receipts=tuple(sorted(read_receipts(receipts), key=lambda receipt: receipt.seq)),
             ),
-            seq=int(seq),
-            left_ms=int(left_ms),
+            seq=seq,
+            left_ms=left_ms,
             shift_ms=shift_ms,
         )
 
@@ -95,6 +97,11 @@ def shifted(event: DelegationEvent, shift_ms: int) -> DelegationEvent:
     times = {"not_before_ms": speech.not_before_ms, "expires_ms": speech.expires_ms}
     moved = {name: time_ms + shift_ms for name, time_ms in times.items() if time_ms is not None}
     return event.model_copy(update={"speech": speech.model_copy(update=moved)}) if moved else event
+
+
+def _number(text: str) -> int:
+    """A number of a record; 0 for one that is not there, as in what an older release wrote."""
+    return int(text) if text.removeprefix("-").isdecimal() else 0
 
 
 def _promise_state(word: str) -> PromiseState:

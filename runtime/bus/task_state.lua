@@ -101,11 +101,11 @@ end
 
 -- What a session's ledger says of one task.
 local function record_of(task)
-  local fields = { 'state', 'promise', 'revision', 'made', 'intent', 'lane', 'seq', 'deadline', 'anchor' }
+  local fields = { 'state', 'promise', 'intent', 'revision', 'made', 'seq', 'deadline', 'anchor' }
   local reply = { 'known' }
   for i, value in ipairs(redis.call('HMGET', task.hash, unpack(fields))) do
+    if fields[i] == 'deadline' then value = (tonumber(value) or 0) - now_ms() end
     reply[#reply + 1] = value or ''
-    if fields[i] == 'deadline' then reply[#reply] = tonumber(value) - now_ms() end
   end
   add_section(reply, redis.call('LRANGE', task.events, 0, -1))
   add_section(reply, redis.call('HVALS', task.receipts))

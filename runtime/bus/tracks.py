@@ -95,14 +95,12 @@ class Track:
         self.unacknowledged.append((event.seq, entry_id))
         return (*lagged, event)
 
-    def entries_up_to(self, seq: int) -> list[str]:
-        """The inbox entries of the unacknowledged events up to `seq`."""
-        return [entry_id for number, entry_id in self.unacknowledged if number <= seq]
-
-    def settle(self, seq: int) -> None:
-        """Forget the events up to `seq`."""
+    def settle(self, seq: int) -> list[str]:
+        """Forget the events up to `seq`, and return their inbox entries."""
+        entries: list[str] = []
         while self.unacknowledged and self.unacknowledged[0][0] <= seq:
-            self.unacknowledged.popleft()
+            entries.append(self.unacknowledged.popleft()[1])
+        return entries
 
 
 class EventBuffer:

@@ -9,7 +9,7 @@ if redis.call('HEXISTS', task.hash, 'update:' .. ARGV[1]) == 1 then return { 'st
 local owner = new_owner(task)
 if owner then return { 'moved', owner } end
 if TERMINAL[known[1]] then return { 'ended' } end
-if tonumber(known[2]) >= tonumber(ARGV[3]) then return { 'full' } end
+if tonumber(known[2] or 0) >= tonumber(ARGV[3]) then return { 'full' } end
 redis.call('HSET', task.hash, 'update:' .. ARGV[1], 1)
 redis.call('RPUSH', task.notes, ARGV[2])
 return { 'stored', redis.call('HINCRBY', task.hash, 'revision', 1) }

@@ -16,6 +16,7 @@ from microturn.runtime.bus import (
     BusUnreachableError,
     DelegationPort,
     EmbeddedServer,
+    Lagged,
     PackageTooLargeError,
     QueueFullError,
     open_delegation_port,
@@ -191,6 +192,73 @@ async def test_an_event_that_cannot_be_read_is_dropped_and_shows_as_a_gap(
             seen = [type(event).__name__ async for event in _first(port, 3)]
         assert seen == ["DelegationEvent", "Lagged", "DelegationEvent"]
         assert "what was said" not in caplog.text
+
+
+@pytest.mark.parametrize(("kind", "told"), [("partial", "Lagged"), ("final", "failed")])
+async def test_an_event_of_another_major_version_goes_to_the_dead_ones_and_nobody_waits_for_it(
+    settings: BusSettings, package: MakePackage, caplog: pytest.LogCaptureFixture, kind: str, told: str
+) -> None:
+    async with open_delegation_port(settings, runtime_id="r") as port, open_clients(settings) as clients:
+        await port.submit(package("a"))
+        prefix = f"mt:{settings.tenant}:{{s00}}:"
+        text = f'{{"v":"9.0","task_id":"a","attempt":1,"seq":1,"kind":"{kind}","text":"what was said"}}'
+        await command(clients.commands, "XADD", f"{prefix}in:r", "*", "event", text)
+        with caplog.at_level(logging.ERROR):
+            _, item = [event async for event in _first(port, 2)]
+        assert "what was said" not in caplog.text
+        if told == "Lagged":
+            assert item == Lagged("a", first_missing=1, next_seq=2)
+        else:
+            assert isinstance(item, DelegationEvent)
+            assert (item.kind, item.seq, item.detail) == ("failed", 1, {"reason": "schema"})
+        await port.acknowledge("a", 1)
+        assert await command(clients.commands, "XLEN", f"{prefix}in:r") == 0
+        dead = await command(clients.commands, "XRANGE", f"{prefix}dead", "-", "+")
+        assert isinstance(dead, list)
+        assert [fields for _, fields in dead] == [["event", text, "reason", "schema"]]
+
+
+async def test_an_entry_that_is_none_stops_nobody(settings: BusSettings, package: MakePackage) -> None:
+    async with open_delegation_port(settings, runtime_id="r") as port, open_clients(settings) as clients:
+        inbox = f"mt:{settings.tenant}:{{s00}}:in:r"
+        await command(clients.commands, "SET", f"mt:{settings.tenant}:{{s00}}:t:odd", "no task")
+        hostile = [
+            "",
+            "[]",
+            "7",
+            '{"v":"1.0"}',
+            '{"v":"1.0","task_id":"{x}","attempt":1,"seq":1,"kind":"final"}',
+        ]
+        for text in [*hostile, '{"v":"1.0","task_id":"odd","attempt":1,"seq":1,"kind":"final"}']:
+            await command(clients.commands, "XADD", inbox, "*", "event", text)
+        await command(clients.commands, "XADD", inbox, "*", "something", "else")
+        await port.submit(package("a"))
+        [accepted] = [event async for event in _first(port, 1)]
+        assert isinstance(accepted, DelegationEvent)
+        assert accepted.task_id == "a"
+        await port.acknowledge("a", 0)
+        assert await command(clients.commands, "XLEN", inbox) == 0
+        assert await command(clients.commands, "XLEN", f"mt:{settings.tenant}:{{s00}}:dead") == 6
+
+
+async def test_what_is_said_of_one_session_keeps_its_order_and_waits_for_no_other(
+    settings: BusSettings, package: MakePackage
+) -> None:
+    async with open_delegation_port(settings) as port, open_clients(settings) as clients:
+        for number in range(20):
+            for name in ("x", "y"):
+                assert port.submit_nowait(package(f"{name}{number}", session_id=name))
+            assert port.cancel_nowait(f"x{number}", "enough")
+        port.leave_nowait("x")
+        await port.flush()
+        entries = await command(clients.commands, "XRANGE", f"mt:{settings.tenant}:{{s00}}:tasks", "-", "+")
+        assert isinstance(entries, list)
+        order = [fields[1] for _, fields in entries]
+        assert [task for task in order if task[0] == "x"] == [f"x{number}" for number in range(20)]
+        assert [task for task in order if task[0] == "y"] == [f"y{number}" for number in range(20)]
+        states = {promise.task_state for promise in (await port.ledger("x")).promises}
+        assert states == {"cancelled"}
+        assert {promise.task_state for promise in (await port.ledger("y")).promises} == {"queued"}
 
 
 async def _first(port: DelegationPort, count: int) -> AsyncIterator[BusEvent]:

@@ -22,7 +22,7 @@ def test_events_pass_in_order_and_each_once(partial: MakePartial) -> None:
         for event in track.admit(partial("t", 1, seq), f"{entry}-0")
     ]
     assert [event.seq for event in passed if isinstance(event, DelegationEvent)] == [0, 1, 2]
-    assert track.entries_up_to(1) == ["0-0", "1-0"]
+    assert track.settle(1) == ["0-0", "1-0"]
 
 
 def test_a_gap_is_shown_before_the_event_that_follows_it(partial: MakePartial) -> None:
@@ -44,7 +44,7 @@ def test_acknowledged_events_are_forgotten_and_the_others_kept(partial: MakePart
     for seq in range(4):
         track.admit(partial("t", 1, seq), f"{seq}-0")
     track.settle(1)
-    assert track.entries_up_to(9) == ["2-0", "3-0"]
+    assert track.settle(9) == ["2-0", "3-0"]
 
 
 @pytest.mark.anyio
