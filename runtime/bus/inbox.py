@@ -108,9 +108,15 @@ class Inbox:
             del self.tracks[task_id]
 
     def drop(self, session_id: str) -> None:
-        """Forget the tasks of a session that is no longer this runtime's."""
-        for task_id in [task_id for task_id, track in self.tracks.items() if track.session_id == session_id]:
-            del self.tracks[task_id]
+        """Forget the tasks of a session that is no longer this runtime's, and what of them is still in the inbox.
+
+        Left there, it would be taken for a backlog, for which the workers of all other sessions wait.
+        """
+        for task_id, track in list(self.tracks.items()):
+            if track.session_id == session_id:
+                held = [entry_id for _, entry_id in track.take_held()]
+                self._remove(task_id, track, -1, [*track.settle(track.next_seq), *held])
+                del self.tracks[task_id]
 
     def hold(self, task_id: str, shard: int, session_id: str) -> None:
         """Keep back what comes of a task until `place` says where it stands."""
