@@ -15,6 +15,9 @@ from microturn.runtime.testing.scripted_model import Answer as Answer
 from microturn.runtime.testing.scripted_model import ScriptedModel as ScriptedModel
 from microturn.runtime.testing.scripted_model import ToneVoice as ToneVoice
 from microturn.runtime.testing.scripted_model import UserLine as UserLine
+from microturn.runtime.testing.situations import Said as Said
+from microturn.runtime.testing.situations import Situation as Situation
+from microturn.runtime.testing.situations import play as play
 from microturn.runtime.testing.stage import Stage as Stage
 
 __all__ = (
@@ -25,10 +28,13 @@ __all__ = (
     "LinkCounters",
     "Listener",
     "Result",
+    "Said",
     "ScriptedBackground",
     "ScriptedModel",
+    "Situation",
     "Stage",
     "ToneVoice",
     "UserLine",
     "VirtualClock",
+    "play",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from microturn.protocols import Delegate, DelegationEvent, EventKind, Speech
+from microturn.runtime.delegation import Delegation
 from microturn.runtime.delegations import (
     FAILED_TEXTS,
     NO_WORKER_TEXT,
@@ -12,7 +13,6 @@ from microturn.runtime.delegations import (
     RUNTIME_TASK,
     TOLD_AFTER_MS,
     UNREACHABLE_TEXT,
-    Delegation,
     Delegations,
 )
 from microturn.runtime.history import History
