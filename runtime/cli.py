@@ -1,4 +1,4 @@
-"""The command line: `microturn talk`, `worker`, `doctor`, `weights`."""
+"""The command line: `microturn talk`, `worker`, `doctor`, `session`, `weights`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,14 +21,16 @@ from rich.console import Console
 from microturn import __version__
 from microturn.background_agent import LARGE_MODEL, choose_model, die_with_parent
 from microturn.interaction_model import InteractionModel
-from microturn.protocols import MicroturnError
+from microturn.protocols import MicroturnError, SessionLedger
 from microturn.runtime.assistant import bus_settings, load_speech, require_speech_weights
+from microturn.runtime.bus import open_delegation_port
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.conversation import Conversation, Setting
 from microturn.runtime.doctor import NEEDED_WEIGHTS, examine, report
 from microturn.runtime.hub import open_hub, settings_of
 from microturn.runtime.live_view import LiveView, PlainView, open_view
+from microturn.runtime.session_report import table, transcript
 from microturn.runtime.worker_service import open_ready_engine, serve, worker_process
 from microturn.tools import ToolRegistry
 from microturn.weights import WEIGHTS, WeightError, fetch, locate
@@ -40,6 +44,8 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(no_args_is_help=True, help="List and fetch the model files.")
 app.add_typer(weights_app, name="weights")
+session_app = typer.Typer(no_args_is_help=True, help="Look into the sessions that the bus remembers.")
+app.add_typer(session_app, name="session")
 
 GROUPS = {"speech": NEEDED_WEIGHTS, "agent": (LARGE_MODEL,)}
 """Names that stand for several files."""
@@ -114,6 +120,10 @@ def talk(
     no_worker: Annotated[
         bool, typer.Option("--no-worker", help="Start no worker here; one is running elsewhere.")
     ] = False,
+    session: Annotated[
+        str | None,
+        typer.Option(help="Name the session; one whose process died goes on where it was cut off."),
+    ] = None,
     redis: RedisUrl = None,
     model_url: ModelUrl = None,
     model: ModelName = None,
@@ -130,7 +140,7 @@ def talk(
         raise typer.BadParameter("--fast needs --input: a person cannot speak faster than time")
     console = Console()
     _choose_model(model_url, model, model_key)
-    setting = Setting(input, output, timeline, fast, sys.stdin if text else None)
+    setting = Setting(input, output, timeline, fast, sys.stdin if text else None, session)
     setting.check()
     require_speech_weights()
     if not no_worker:
@@ -250,6 +260,30 @@ def doctor(redis: RedisUrl = None, model_url: ModelUrl = None) -> None:
     """Say what is installed, what is missing, and how to mend it."""
     findings = anyio.run(lambda: examine(redis_url=redis, model_url=model_url))
     raise typer.Exit(report(Console(), findings))
+
+
+@session_app.command("show")
+def show_session(
+    session: Annotated[str, typer.Argument(help="The session's id.")],
+    words: Annotated[bool, typer.Option("--words", help="Also what was asked and answered.")] = False,
+    tenant: Annotated[str, typer.Option(help="The tenant whose session it is.")] = "default",
+    redis: RedisUrl = None,
+) -> None:
+    """Show what a session was promised, and what of it the user has heard. Changes nothing."""
+    ledger = anyio.run(_read_ledger, session, redis, tenant)
+    console = Console()
+    console.print(table(ledger, round(time.time() * 1000)))
+    if words:
+        for line in transcript(ledger):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+async def _read_ledger(session_id: str, redis_url: str | None, tenant: str) -> SessionLedger:
+    async with (
+        bus_settings(redis_url) as settings,
+        open_delegation_port(replace(settings, tenant=tenant)) as port,
+    ):
+        return await port.ledger(session_id)
 
 
 @weights_app.command("list")
