@@ -136,13 +136,13 @@ def _sentinel_link(address: BusAddress, limits: _Limits) -> Link:
         sentinel_kwargs={**quick, "retry": Retry(NoBackoff(), 0), **address.sentinel_login, **address.tls},
     )
     options = {**limits.options, **address.login, **address.tls}
-    return ServerLink(sentinel.master_for(address.service, **options))
+    return ServerLink(sentinel.master_for(address.service, **options), *sentinel.sentinels)
 
 
 def _cluster_link(address: BusAddress, limits: _Limits) -> Link:
     nodes = [ClusterNode(host, port) for host, port in address.hosts]
     options = {**limits.options, **address.login, **address.tls}
-    return ClusterLink(RedisCluster(startup_nodes=nodes, **options))
+    return ClusterLink(RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options))
 
 
 _LINKS: dict[Kind, Callable[[BusAddress, _Limits], Link]] = {

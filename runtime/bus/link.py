@@ -45,9 +45,11 @@ class Link(Protocol):
 class ServerLink:
     """A link to one server."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, *guides: Redis) -> None:
+        """`guides` are clients that know where the server is, and are closed with it."""
         client.response_callbacks.clear()  # replies keep the shape in which the server sends them
         self._client = client
+        self._guides = guides
 
     def route(self, key: str) -> str:
         """As `Link`: all keys are in one place."""
@@ -73,7 +75,8 @@ class ServerLink:
 
     async def aclose(self) -> None:
         """As `Link`."""
-        await self._client.aclose()
+        for client in (self._client, *self._guides):
+            await client.aclose()
 
 
 class ClusterLink:
@@ -120,6 +123,9 @@ class ClusterLink:
     async def aclose(self) -> None:
         """As `Link`."""
         await self._client.aclose()
+        # After a failure redis-py takes itself for closed, with its connections open.
+        await self._client.nodes_manager.aclose()
+        await self._client.nodes_manager.aclose("startup_nodes")
 
     async def _node_of(self, key: str) -> ClusterNode:
         await self._client.initialize()

@@ -110,8 +110,9 @@ class QueueRoute:
 
     async def _run(self, script: ScriptName, *args: int) -> Found | None:
         try:
-            reply = await self._scripts.run(script, self._streams, self._worker_id, *args)
-        except TRANSIENT as error:
+            with anyio.fail_after(self._settings.command_timeout_s):  # the other routes wait meanwhile
+                reply = await self._scripts.run(script, self._streams, self._worker_id, *args)
+        except (*TRANSIENT, TimeoutError) as error:
             self._rest(error)
             return None
         except ResponseError as error:

@@ -24,7 +24,7 @@ class Workers:
         self._program = subprocess.Popen(
             [
                 *(sys.executable, str(PROGRAM), settings.url, settings.tenant),
-                *(str(settings.lease_s), str(count), str(clock_offset_s)),
+                *(str(settings.lease_s), str(count), str(clock_offset_s), str(settings.shards)),
             ],
             stdout=subprocess.PIPE,
             text=True,

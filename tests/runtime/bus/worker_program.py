@@ -1,6 +1,6 @@
 """Small workers in processes of their own, for tests that kill, stop and restart them.
 
-Usage: worker_program.py URL TENANT LEASE_S COUNT CLOCK_OFFSET_S. So many workers are forked, because one import is slow
+Usage: worker_program.py URL TENANT LEASE_S COUNT CLOCK_OFFSET_S SHARDS. So many workers are forked, because one import is slow
 enough; their clocks are wrong by so much. The intent of a package is `stream COUNT INTERVAL_MS`, `silent MS` (a tool
 that says nothing), or `die`. Each worker prints `ready PID`, then `begun PID TASK ATTEMPT` for each task, then `ended
 PID TASK HOW`.
@@ -90,8 +90,8 @@ def say(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())  # one write, so that lines do not mix
 
 
-async def main(url: str, tenant: str, lease_s: float) -> None:
-    settings = BusSettings(url, tenant=tenant, lease_s=lease_s, presence_s=0.1)
+async def main(url: str, tenant: str, lease_s: float, shards: int) -> None:
+    settings = BusSettings(url, tenant=tenant, shards=shards, lease_s=lease_s, presence_s=0.1)
     async with open_worker_port(settings) as port, anyio.create_task_group() as tasks:
         say("ready", os.getpid())
         while True:
@@ -105,7 +105,7 @@ async def main(url: str, tenant: str, lease_s: float) -> None:
 if __name__ == "__main__":
     for _ in range(int(sys.argv[4])):
         if os.fork() == 0:
-            anyio.run(main, sys.argv[1], sys.argv[2], float(sys.argv[3]))
+            anyio.run(main, sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[6]))
             os._exit(0)
     while True:
         os.wait()
