@@ -55,7 +55,7 @@ class LedgerWriter:
     def promise(self, session_id: str, task_id: str, state: PromiseState) -> None:
         """Store how a promise has ended. Never waits, never refuses; the first end of a promise stays."""
         piece = (session_id, task_id, PROMISE)
-        if self._promises.get(piece, "open") == "open":
+        if state != "open" and piece not in self._promises:  # one that has not ended is open anyway
             self._promises[piece] = state
             self._writes.put(piece)
 

@@ -18,7 +18,6 @@ from uuid import uuid4
 
 import anyio
 from anyio.abc import TaskGroup
-from redis.exceptions import RedisError
 
 from microturn.protocols import ContextPackage, PromiseState, Receipt, SessionLedger
 from microturn.runtime.bus._errors import (
@@ -44,6 +43,7 @@ from microturn.runtime.bus.scripts import Scripts
 from microturn.runtime.bus.session_records import SessionRecords
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.bus.tracks import BusEvent, EventBuffer, SessionMoved, Track, UpdateRefused
+from microturn.runtime.bus.worker_count import WorkerCount
 
 OUTBOX_LIMIT = 1024
 """Submits, cancels and updates that wait to be sent; one more is refused."""
@@ -109,6 +109,7 @@ class DelegationPort:
         self._keys = Keys(settings.tenant, settings.shards)
         self._scripts = Scripts(clients.commands)
         self._health = HealthMonitor(clock)
+        self._worker_count = WorkerCount(self._scripts, self._keys, settings, health=self._health)
         self._buffer = EventBuffer(BUFFER_LIMIT)
         self._sessions = OwnSessions(self._on_lost)
         self._inbox = Inbox(
@@ -161,7 +162,7 @@ class DelegationPort:
         tasks.start_soon(self._inbox.acknowledge_all, name="bus acknowledgements")
         tasks.start_soon(self._writer.run, name="bus ledgers")
         tasks.start_soon(self._deadlines.run, name="bus deadlines")
-        tasks.start_soon(self._watch_workers, name="bus workers")
+        tasks.start_soon(self._worker_count.run, name="bus workers")
 
     async def close(self) -> None:
         """Send what waits, for up to 1 s; then the iteration over `events` ends."""
@@ -323,12 +324,7 @@ class DelegationPort:
         Raises:
             BusUnreachableError: the server does not answer.
         """
-        try:
-            return await self._count_workers()
-        except RedisError as error:
-            raise BusUnreachableError(
-                f"cannot count the workers: the Redis server did not answer ({type(error).__name__})"
-            ) from None
+        return await self._worker_count.now()
 
     def _submission(self, package: ContextPackage, *, is_awaited: bool = False) -> Item:
         checked_name("task id", package.task_id)
@@ -403,24 +399,6 @@ class DelegationPort:
     def _on_lost(self, session_id: str) -> None:
         self._inbox.drop(session_id)
         self._buffer.put(SessionMoved(session_id))
-
-    async def _watch_workers(self) -> None:
-        while True:
-            try:
-                with anyio.fail_after(2 * self._settings.presence_s):
-                    workers = await self._count_workers()
-            except (RedisError, TimeoutError) as error:
-                self._health.fails("presence", error)
-            else:
-                self._health.count_workers(workers)
-                self._health.works("presence")
-            await anyio.sleep(self._settings.presence_s)
-
-    async def _count_workers(self) -> int:
-        reply = await self._scripts.run(
-            "presence", [self._keys.workers()], "", self._settings.presence_ttl_ms
-        )
-        return int(reply[0])
 
 
 def _failure(item: Item) -> tuple[Literal["failed", "expired", "cancelled"], str]:

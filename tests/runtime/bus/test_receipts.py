@@ -149,8 +149,9 @@ async def test_the_first_end_of_a_promise_stays(settings: BusSettings, package: 
     async with open_delegation_port(settings) as port:
         await port.submit(package("a"))
         port.promise_nowait("session", "a", "open")
-        await port.flush()
+        await anyio.wait_all_tasks_blocked()
         port.promise_nowait("session", "a", "spoken")
+        await anyio.wait_all_tasks_blocked()
         port.promise_nowait("session", "a", "declined")
         await port.flush()
         port.promise_nowait("session", "a", "expired")
