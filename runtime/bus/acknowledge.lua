@@ -2,7 +2,6 @@
 -- KEYS: inbox, task
 -- ARGV: number up to which all is taken in, entries...
 -- Returns: left, entries left in the inbox | moved, runtime
--- The deletion comes first: it is allowed when memory is full, and what follows a write in a script is then, too.
 if #ARGV > 1 then redis.call('XDEL', KEYS[1], unpack(ARGV, 2)) end
 local known = redis.call('HMGET', KEYS[2], 'rt', 'acked')
 if known[1] then

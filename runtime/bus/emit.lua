@@ -15,6 +15,9 @@ local owner = new_owner(task)
 if owner then return { 'moved', owner } end
 
 local is_last, status = ARGV[7] ~= '', 'sent'
+-- An end frees memory, so it must pass when memory is full: what follows a write that needs none does. It changes
+-- nothing, as a task that runs has no end to its time.
+if is_last and known[1] == 'running' then redis.call('PERSIST', task.hash) end
 if tonumber(ARGV[3]) <= tonumber(known[3]) then
   -- A last event under a number that was used for another: the worker was interrupted and could not know.
   if is_last and known[1] == 'running' then return { 'renumber', known[3] } end

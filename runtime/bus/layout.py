@@ -17,13 +17,14 @@ async def agree_on_layout(link: Link, keys: Keys) -> None:
     Raises:
         UnfitSettingsError: the bus is spread over another number of shards.
         BusUnreachableError: the server does not answer.
-        BusUnreachableError: the server does not answer.
         BusReplyError: the server refused.
     """
     key = keys.layout()
     try:
-        await command(link, "SET", key, keys.shards, "NX", key=key)
         agreed = await command(link, "GET", key, key=key)
+        if agreed is None:  # otherwise nothing is written, which a server whose memory is full would refuse
+            await command(link, "SET", key, keys.shards, "NX", key=key)
+            agreed = await command(link, "GET", key, key=key)
     except RedisError as error:
         raise failed("agree on the number of shards", error) from error
     if agreed != str(keys.shards):

@@ -2,7 +2,6 @@
 -- KEYS: workers
 -- ARGV: worker, or '' to count only; silence after which one is gone (ms)
 -- Returns: workers alive
--- The deletion comes first: it is allowed when memory is full, and what follows a write in a script is then, too.
 -- Times that have not come yet are from before the server's clock was set back; whoever lives shows itself again.
 local now, ttl = now_ms(), tonumber(ARGV[2])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. (now - ttl))

@@ -3,7 +3,6 @@
 -- ARGV: number, receipt, retention (ms), retention of what is owed (ms)
 -- Returns: stored | kept (nothing new in it) | unknown | moved, runtime
 -- A receipt never goes back: words that were heard stay heard, and a state in which nothing more happens stays.
--- The session's time is renewed first: that is allowed when memory is full, and what follows is then, too.
 local FATES = { heard = true, interrupted = true, superseded = true, expired = true, dropped = true }
 local task = task_keys()
 local state = redis.call('HGET', task.hash, 'state')

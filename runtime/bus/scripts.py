@@ -19,6 +19,7 @@ from microturn.runtime.bus.connection import TRANSIENT, Backoff, refused
 from microturn.runtime.bus.link import Link
 
 ScriptName: TypeAlias = Literal[
+    "join",
     "take",
     "hold",
     "release",
@@ -46,6 +47,10 @@ ScriptName: TypeAlias = Literal[
     "attend",
 ]
 
+_NEEDS_ROOM: frozenset[ScriptName] = frozenset({"submit", "update", "emit", "enter_session"})
+"""What a server may refuse when its memory is full. All else goes on: it frees memory, or keeps what is owed."""
+_GOES_ON_WHEN_FULL = "#!lua flags=allow-oom\n"
+
 
 def _load() -> dict[ScriptName, tuple[str, str]]:
     """Read each script, put what all share before it, and hash it as the server does."""
@@ -53,7 +58,8 @@ def _load() -> dict[ScriptName, tuple[str, str]]:
     shared = f"local EVENT_VERSION = '{DelegationEvent.VERSION}'\n{(folder / 'task_state.lua').read_text()}"
     loaded: dict[ScriptName, tuple[str, str]] = {}
     for name in get_args(ScriptName):
-        body = f"{shared}\n{(folder / f'{name}.lua').read_text()}"
+        flags = "" if name in _NEEDS_ROOM else _GOES_ON_WHEN_FULL
+        body = f"{flags}{shared}\n{(folder / f'{name}.lua').read_text()}"
         loaded[name] = (body, hashlib.sha1(body.encode(), usedforsecurity=False).hexdigest())
     return loaded
 

@@ -10,17 +10,16 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from anyio.abc import TaskGroup
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from microturn.background_agent.worker_bus import TaskEntry
 from microturn.protocols import ContextPackage, ProtocolError
 from microturn.runtime.bus._errors import BusNameError
-from microturn.runtime.bus.connection import Clients, refused
+from microturn.runtime.bus.connection import Clients
 from microturn.runtime.bus.delivery import Delivery
-from microturn.runtime.bus.keys import GROUP, LANES, Keys, Lane, checked_name
+from microturn.runtime.bus.keys import LANES, Keys, Lane, checked_name
 from microturn.runtime.bus.lane_taker import LaneTaker
 from microturn.runtime.bus.queue_route import Found, QueueRoute
-from microturn.runtime.bus.raw import command
 from microturn.runtime.bus.scripts import Scripts
 from microturn.runtime.bus.settings import BusSettings
 
@@ -75,15 +74,7 @@ class TaskQueue:
     async def enter(self) -> None:
         """Make the groups where there are none; each begins with the oldest task."""
         for stream in self._places:
-            try:
-                await command(
-                    self._clients.commands,
-                    *("XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM"),
-                    key=stream,
-                )
-            except ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise refused("create the group of workers", error) from error
+            await self._scripts.insist("join", [stream])
 
     async def leave(self) -> None:
         """Give back what this worker holds, and take it out of the group."""

@@ -31,9 +31,6 @@ from tests.runtime.bus.worker_processes import StartWorkers, assert_whole, colle
 pytestmark = [pytest.mark.redis, pytest.mark.anyio]
 
 MakePackage = Callable[..., ContextPackage]
-FULL = pytest.mark.xfail(
-    strict=True, reason="nothing is begun, ended or entered while the server's memory is full"
-)
 
 
 async def configure(settings: BusSettings, **values: str) -> None:
@@ -117,7 +114,6 @@ async def full_server(
             yield port, settings, count
 
 
-@FULL
 async def test_workers_drain_a_server_whose_memory_is_full_of_waiting_tasks(
     tmp_path: Path, package: MakePackage
 ) -> None:
@@ -139,7 +135,6 @@ async def test_workers_drain_a_server_whose_memory_is_full_of_waiting_tasks(
         assert await port.submit(package("again")) == "accepted"
 
 
-@FULL
 async def test_tasks_expire_and_are_cancelled_on_a_server_whose_memory_is_full(
     tmp_path: Path, package: MakePackage
 ) -> None:
