@@ -203,7 +203,9 @@ class Inbox:
         self._writes.put(task_id)
 
     async def _store(self, task_id: str) -> bool:
-        waiting = self._pending[task_id]
+        waiting = self._pending.get(task_id)
+        if waiting is None:  # it was put again while it was stored, and all of it has been
+            return True
         seq, entries, epoch = (
             waiting.seq,
             waiting.entries[:STORE_COUNT],

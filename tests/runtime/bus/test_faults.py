@@ -135,3 +135,22 @@ async def test_the_messages_of_a_failure_hold_nothing_that_was_said(
             await port.update("a", "a secret change")
             await collect(port, 1)
     assert not re.search("secret", caplog.text)
+
+
+async def test_what_is_acknowledged_again_while_it_is_stored_does_no_harm(
+    settings: BusSettings, package: MakePackage, server: EmbeddedServer
+) -> None:
+    with FaultyLink(server.url) as link:
+        async with open_delegation_port(replace(settings, url=link.url)) as port:
+            await port.submit(package("a"))
+            async for event in port.events():
+                assert isinstance(event, DelegationEvent)
+                break
+            link.set(Faults(delay_s=0.1))
+            for _ in range(4):
+                port.acknowledge_nowait("a", 0)
+                await anyio.sleep(0.04)
+            link.heal()
+            with anyio.fail_after(3):
+                await port.acknowledge("a", 0)
+                assert await port.submit(package("b")) == "accepted"
