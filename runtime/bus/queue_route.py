@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -33,7 +34,7 @@ class Found:
 
 
 class QueueRoute:
-    """Some streams, in the order in which they are looked at.
+    """Some streams: those of one lane before those of the next, and the shards of a lane in turn.
 
     After a failure only `read` asks the server, and so finds out when it is back; the others return nothing at once,
     so that a shard that is away does not hold up those that are not.
@@ -44,16 +45,16 @@ class QueueRoute:
         clients: Clients,
         scripts: Scripts,
         settings: BusSettings,
-        streams: list[str],
+        lanes: Iterable[Sequence[str]],
         *,
         worker_id: str,
         enter: Callable[[], Awaitable[None]],
     ) -> None:
-        """`enter` makes the groups that are missing."""
+        """`lanes` are the streams of each lane, the most urgent first; `enter` makes the groups that are missing."""
         self._clients = clients
         self._scripts = scripts
         self._settings = settings
-        self._streams = streams
+        self._lanes = [deque(streams) for streams in lanes]
         self._worker_id = worker_id
         self._enter = enter
         self._backoff = Backoff()
@@ -83,15 +84,15 @@ class QueueRoute:
 
     async def read(self) -> list[Found]:
         """Wait for new tasks, for a quarter of a lease at most. There may be one of each stream."""
-        wait_s = min(LONGEST_READ_S, self._settings.lease_s / 4)
+        wait_s, streams = min(LONGEST_READ_S, self._settings.lease_s / 4), self._in_turn()
         try:
             with anyio.fail_after(wait_s + self._settings.command_timeout_s):
                 reply = await command(
                     self._clients.blocking,
                     *("XREADGROUP", "GROUP", GROUP, self._worker_id),
                     *("COUNT", 1, "BLOCK", max(1, round(wait_s * 1000))),
-                    *("STREAMS", *self._streams, *[">"] * len(self._streams)),
-                    key=self._streams[0],
+                    *("STREAMS", *streams, *[">"] * len(streams)),
+                    key=streams[0],
                 )
         except (*TRANSIENT, TimeoutError) as error:
             self._rest(error)
@@ -109,16 +110,23 @@ class QueueRoute:
         ]
 
     async def _run(self, script: ScriptName, *args: int) -> Found | None:
+        streams = self._in_turn()
         try:
             with anyio.fail_after(self._settings.command_timeout_s):  # the other routes wait meanwhile
-                reply = await self._scripts.run(script, self._streams, self._worker_id, *args)
+                reply = await self._scripts.run(script, streams, self._worker_id, *args)
         except (*TRANSIENT, TimeoutError) as error:
             self._rest(error)
             return None
         except ResponseError as error:
             await self._mend(error)
             return None
-        return Found(self._streams[int(reply[0]) - 1], reply[1], fields_of(reply[2:])) if reply else None
+        return Found(streams[int(reply[0]) - 1], reply[1], fields_of(reply[2:])) if reply else None
+
+    def _in_turn(self) -> list[str]:
+        """The streams in the order in which they are to be looked at now; another shard is first each time."""
+        for lane in self._lanes:
+            lane.rotate(-1)
+        return [stream for lane in self._lanes for stream in lane]
 
     def _rest(self, error: Exception) -> None:
         # The others could not renew their leases either: let them do it before taking over from them.
@@ -127,6 +135,7 @@ class QueueRoute:
         _log.debug("A part of the queue cannot be read (%s).", type(error).__name__)
 
     async def _mend(self, error: ResponseError) -> None:
-        if not str(error).startswith(("NOGROUP", "UNBLOCKED")) and "NOGROUP" not in str(error):
+        # A script's error has the server's own in its text; a stream that was deleted ends the reads of it.
+        if "NOGROUP" not in str(error) and not str(error).startswith("UNBLOCKED"):
             raise refused("read the queue", error) from error
         await self._enter()

@@ -6,7 +6,7 @@ Knows streams, the group of workers and leases; nothing of what is done with a t
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
 from anyio.abc import TaskGroup
@@ -88,18 +88,19 @@ class TaskQueue:
         await self._forget("")
 
     def _taker(self, lanes: tuple[Lane, ...]) -> LaneTaker:
-        by_route: dict[str, list[str]] = {}
+        by_route: dict[str, dict[Lane, list[str]]] = {}
         for stream, (_, lane) in self._places.items():
             if lane in lanes:
-                by_route.setdefault(self._clients.blocking.route(stream), []).append(stream)
-        return LaneTaker([self._route(streams) for streams in by_route.values()], self._release_quietly)
+                route = by_route.setdefault(self._clients.blocking.route(stream), {})
+                route.setdefault(lane, []).append(stream)
+        return LaneTaker([self._route(route.values()) for route in by_route.values()], self._release_quietly)
 
-    def _route(self, streams: list[str]) -> QueueRoute:
+    def _route(self, lanes: Iterable[list[str]]) -> QueueRoute:
         return QueueRoute(
             self._clients,
             self._scripts,
             self._settings,
-            streams,
+            lanes,
             worker_id=self._worker_id,
             enter=self.enter,
         )
