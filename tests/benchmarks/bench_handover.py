@@ -48,7 +48,7 @@ Figures = dict[str, list[float]]
 
 
 def make_package(number: int, intent: str) -> ContextPackage:
-    """A package of about 10 kB: twenty turns of talk."""
+    """A package of 10 kB: eighteen turns of talk."""
     turn = "and then we went on along the coast to see the lighthouse before the rain came in from the sea "
     return ContextPackage(
         task_id=f"task-{number}",
@@ -61,7 +61,7 @@ def make_package(number: int, intent: str) -> ContextPackage:
         deadline_s=60,
         history=tuple(
             TurnRecord(speaker="user", text=turn * 5, start_ms=n * 1000, end_ms=n * 1000 + 900)
-            for n in range(20)
+            for n in range(18)
         ),
     )
 
