@@ -12,6 +12,7 @@ from contextlib import suppress
 import anyio
 from redis.exceptions import RedisError
 
+from microturn.runtime.bus.health import HealthMonitor
 from microturn.runtime.bus.inbox import Inbox
 from microturn.runtime.bus.outgoing import Outgoing
 from microturn.runtime.bus.own_sessions import OwnSessions
@@ -32,12 +33,14 @@ class DeadlineWatch:
         sessions: OwnSessions,
         *,
         buffer: EventBuffer,
+        health: HealthMonitor,
         clock: Callable[[], float],
     ) -> None:
         self._inbox = inbox
         self._outgoing = outgoing
         self._sessions = sessions
         self._buffer = buffer
+        self._health = health
         self._clock = clock
 
     async def run(self) -> None:
@@ -51,13 +54,16 @@ class DeadlineWatch:
                     await self._check(task_id, track)
 
     async def _check(self, task_id: str, track: Track) -> None:
-        if track.was_checked or self._clock() >= track.deadline_s + 3 * GRACE_S:
+        # While the server is away it cannot be asked. Otherwise it is, however late it is here: this process may have
+        # been stopped, and the task may have ended well meanwhile.
+        is_long_over = self._clock() >= track.deadline_s + 3 * GRACE_S
+        if track.was_checked or (is_long_over and self._health.now.state != "ok"):
             self._inbox.end_here(task_id, "expired", "deadline")
             return
         epoch = self._sessions.epoch(track.session_id)
         with suppress(RedisError):  # it is asked again until the last grace is over
             outcome = await self._outgoing.cancel(track.shard, task_id, "expired", "deadline")
-            track.was_checked = True
+            track.was_checked = outcome != "early"
             track.check_at_s = self._clock() + GRACE_S
             if outcome == "moved":
                 self._sessions.lose(track.session_id, epoch + 1)

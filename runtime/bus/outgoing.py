@@ -30,7 +30,17 @@ SESSION_OVER = "the session has ended"
 """Reason with which the open tasks of a session are cancelled."""
 
 Outcome: TypeAlias = Literal[
-    "accepted", "duplicate", "full", "ended", "asked", "stored", "unknown", "moved", "entered", "left"
+    "accepted",
+    "duplicate",
+    "full",
+    "ended",
+    "asked",
+    "early",
+    "stored",
+    "unknown",
+    "moved",
+    "entered",
+    "left",
 ]
 
 
@@ -196,6 +206,7 @@ _OUTCOMES: dict[str, Outcome] = {
     "full": "full",
     "ended": "ended",
     "asked": "asked",
+    "early": "early",
     "stored": "stored",
     "moved": "moved",
     "entered": "entered",

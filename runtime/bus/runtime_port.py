@@ -145,7 +145,7 @@ class DelegationPort:
             outgoing, health=self._health, clock=clock, on_answer=self._on_answer, limit=OUTBOX_LIMIT
         )
         self._deadlines = DeadlineWatch(
-            self._inbox, outgoing, self._sessions, buffer=self._buffer, clock=clock
+            self._inbox, outgoing, self._sessions, buffer=self._buffer, health=self._health, clock=clock
         )
         self._reopening = Reopening(
             SessionRecords(self._scripts, self._keys, settings),

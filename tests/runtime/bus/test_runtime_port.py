@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -143,6 +144,23 @@ async def test_a_task_that_no_worker_takes_expires(settings: BusSettings, packag
             events = await until_terminal(port)
         assert [event.kind for event in events] == ["accepted", "expired"]
         assert events[-1].detail == {"reason": "deadline"}
+
+
+async def test_a_process_that_was_stopped_past_a_deadline_asks_before_it_gives_a_task_up(
+    settings: BusSettings, package: MakePackage
+) -> None:
+    ahead_s = 0.0
+    async with (
+        open_delegation_port(settings, clock=lambda: time.monotonic() + ahead_s) as port,
+        open_worker_port(settings) as worker,
+    ):
+        await port.submit(package("a", deadline_s=20))
+        assert await worker.begin(await worker.take()) is not None
+        ahead_s = 60.0
+        await anyio.sleep(1.5)  # it has looked at least once, and again after a grace
+        final = DelegationEvent(task_id="a", attempt=1, seq=1, kind="final")
+        assert not (await worker.emit("a", 1, 1, final, finish=True)).fenced
+        assert [event.kind for event in await until_terminal(port)] == ["accepted", "final"]
 
 
 async def test_a_task_that_the_server_has_lost_is_ended_by_the_port(
