@@ -264,8 +264,8 @@ class Session:
 
     def _remark(self, now_ms: float) -> None:
         """Say a word where the user waits, somebody works, and nothing else is to be said."""
-        awaited = self.delegations.awaited_ids
-        self._remarks.watch([i for i in awaited if not self.weaver.has_reminder(i, now_ms)], now_ms)
+        reminded = self.weaver.reminded(now_ms)
+        self._remarks.watch([i for i in self.delegations.awaited_ids if i not in reminded], now_ms)
         if self._health == "ok" and not self.weaver.has_due(now_ms):
             remark = self._remarks.due(Moment(now_ms, self.floor))
             if remark is not None:

@@ -155,9 +155,9 @@ class Weaver:
         """Whether anything waits whose time has come."""
         return any(piece.is_due(now_ms) for piece in self._waiting)
 
-    def has_reminder(self, task_id: str, now_ms: float) -> bool:
-        """Whether something of a task waits for its time to come."""
-        return any(piece.task_id == task_id and not piece.is_due(now_ms) for piece in self._waiting)
+    def reminded(self, now_ms: float) -> set[str]:
+        """The tasks of which something waits for its time to come."""
+        return {piece.task_id for piece in self._waiting if not piece.is_due(now_ms)}
 
     def resume(self) -> None:
         """Say the rest of what was cut off at the next natural pause rather than when all is idle."""

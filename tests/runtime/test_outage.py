@@ -110,7 +110,7 @@ async def test_the_beat_goes_on_and_all_is_said_once_when_the_server_was_out_of_
             host = Host(model, WallClock())
             source = Ingress()
             source.close()
-            session = Session("live", source, hub.port(), observers=[listener])
+            session = Session("live", source, hub.port("live"), observers=[listener])
             host.add(session)
             tasks.start_soon(work, worker)
             tasks.start_soon(host.run)
