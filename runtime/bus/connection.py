@@ -114,6 +114,7 @@ class _Limits:
         """What every kind of client is told; redis-py takes the words as keyword arguments of any type."""
         return {
             "protocol": 2,
+            "driver_info": None,  # redis-py would name itself, which a tenant's user need not be allowed
             "decode_responses": True,
             "encoding_errors": "replace",  # a mangled entry must be rejected as a task, not stop its reader
             "socket_connect_timeout": self.connect_s,
