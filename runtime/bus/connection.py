@@ -44,6 +44,11 @@ from microturn.runtime.bus.link import ClusterLink, Link, ServerLink
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.settings import BusSettings
 
+
+class StorageError(ConnectionError):
+    """The server takes no writes as it cannot store them: its disk is full, say. It goes on by itself once it can."""
+
+
 TRANSIENT = (
     ConnectionError,
     TimeoutError,
@@ -51,8 +56,9 @@ TRANSIENT = (
     ClusterDownError,
     MasterDownError,
     TryAgainError,
+    InvalidResponse,
 )
-"""Errors that mend themselves: the server is away, starts, or hands over to another."""
+"""Errors that mend themselves: the server is away, starts, hands over to another, or was not understood."""
 OLDEST = (7, 0)
 """Oldest server whose groups report their lag and forget what was deleted. Valkey calls itself 7.2.4 or later."""
 _KEEPS_KEYS = re.compile(r"noeviction|volatile-.*")
@@ -164,6 +170,11 @@ async def check_server(link: Link, url: str) -> None:
     where = address_of(url)
     try:
         infos = await link.each_primary("INFO")
+    except InvalidResponse:
+        raise UnfitServerError(
+            f"cannot use the server at {where}: it does not speak the Redis protocol; correct the URL, or leave it out "
+            "to use the built-in server"
+        ) from None
     except TRANSIENT as error:
         if isinstance(error, _LOGIN) or isinstance(error.__cause__, _LOGIN):
             raise BusReplyError(
@@ -172,11 +183,6 @@ async def check_server(link: Link, url: str) -> None:
         raise BusUnreachableError(
             f"no Redis server answers at {where} ({type(error).__name__}); start one there, correct the URL, or leave "
             "the URL out to use the built-in server"
-        ) from None
-    except InvalidResponse:
-        raise UnfitServerError(
-            f"cannot use the server at {where}: it does not speak the Redis protocol; correct the URL, or leave it out "
-            "to use the built-in server"
         ) from None
     except ResponseError as error:
         raise BusReplyError(f"the Redis server at {where} refused INFO ({type(error).__name__})") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pydantic_core import from_json
@@ -136,7 +137,10 @@ class Inbox:
         """Pass on the event of one entry, unless it was seen before or is not for this runtime."""
         if "moved" in fields:
             self._drop(shard, entry_id)
-            self._sessions.lose(fields["moved"], float(fields.get("epoch", "0")))
+            with suppress(
+                ValueError
+            ):  # no epoch, no loss: what this runtime next says of the session will tell
+                self._sessions.lose(fields["moved"], int(fields.get("epoch", "0")))
             return
         try:
             event = DelegationEvent.decode(fields.get("event", ""))

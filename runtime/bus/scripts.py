@@ -12,10 +12,10 @@ from importlib.resources import files
 from typing import Literal, TypeAlias, get_args
 
 import anyio
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
 from microturn.protocols import DelegationEvent
-from microturn.runtime.bus.connection import TRANSIENT, Backoff, refused
+from microturn.runtime.bus.connection import TRANSIENT, Backoff, StorageError, refused
 from microturn.runtime.bus.link import Link
 
 ScriptName: TypeAlias = Literal[
@@ -78,12 +78,20 @@ class Scripts:
         Raises:
             redis.exceptions.RedisError: the server did not answer, or refused.
         """
+        try:
+            reply = await self._send(name, keys, args)
+        except ResponseError as error:
+            if str(error).startswith("MISCONF"):  # for which redis-py has no name
+                raise StorageError("the server cannot store what is written") from None
+            raise
+        return [str(item) for item in reply] if isinstance(reply, list) else []
+
+    async def _send(self, name: ScriptName, keys: Sequence[str], args: Sequence[str | int]) -> object:
         body, digest = self._sources[name]
         try:
-            reply = await self._link.send("EVALSHA", digest, len(keys), *keys, *args, key=keys[0])
+            return await self._link.send("EVALSHA", digest, len(keys), *keys, *args, key=keys[0])
         except NoScriptError:  # the server forgets its scripts when it starts anew
-            reply = await self._link.send("EVAL", body, len(keys), *keys, *args, key=keys[0])
-        return [str(item) for item in reply] if isinstance(reply, list) else []
+            return await self._link.send("EVAL", body, len(keys), *keys, *args, key=keys[0])
 
     async def insist(self, name: ScriptName, keys: Sequence[str], *args: str | int) -> list[str]:
         """As `run`, but wait as long as the server is away or out of memory.
