@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
+from redis.exceptions import InvalidResponse
+
 from microturn.runtime.bus.link import Argument, Link
 
 Entry = tuple[str, dict[str, str]]
@@ -20,12 +22,18 @@ async def command(link: Link, *args: Argument, key: str | None = None) -> object
 
 
 def entries_by_stream(reply: object) -> list[tuple[str, list[Entry]]]:
-    """Read the reply of XREAD or XREADGROUP. An entry deleted since it was delivered has no fields."""
-    streams: list[tuple[str, list[Entry]]] = []
-    for name, items in cast("list[list[object]]", reply or []):
-        pairs = cast("list[tuple[str, list[str] | None]]", items)
-        streams.append((str(name), [(entry_id, fields_of(flat or [])) for entry_id, flat in pairs]))
-    return streams
+    """Read the reply of XREAD or XREADGROUP. An entry deleted since it was delivered has no fields.
+
+    Raises:
+        redis.exceptions.InvalidResponse: it has another shape.
+    """
+    try:
+        return [
+            (str(name), [(str(entry_id), fields_of(flat or [])) for entry_id, flat in items])
+            for name, items in cast("list[tuple[str, list[tuple[str, list[str] | None]]]]", reply or [])
+        ]
+    except (TypeError, ValueError):
+        raise InvalidResponse("a read of streams was answered with something else than streams") from None
 
 
 def fields_of(flat: list[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Literal, TypeAlias, get_args
 
 import anyio
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import InvalidResponse, NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
 from microturn.protocols import DelegationEvent
 from microturn.runtime.bus.connection import TRANSIENT, Backoff, StorageError, refused
@@ -84,7 +84,9 @@ class Scripts:
             if str(error).startswith("MISCONF"):  # for which redis-py has no name
                 raise StorageError("the server cannot store what is written") from None
             raise
-        return [str(item) for item in reply] if isinstance(reply, list) else []
+        if not isinstance(reply, list):
+            raise InvalidResponse("a script was answered with something else than its list")
+        return [str(item) for item in reply]
 
     async def _send(self, name: ScriptName, keys: Sequence[str], args: Sequence[str | int]) -> object:
         body, digest = self._sources[name]

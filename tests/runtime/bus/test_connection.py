@@ -1,19 +1,30 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
+import anyio
+import anyio.abc
 import pytest
+from redis.exceptions import InvalidResponse
 
+from microturn.protocols import ContextPackage
 from microturn.runtime.bus import (
     BusReplyError,
     BusSettings,
     BusUnreachableError,
     EmbeddedServer,
     UnfitServerError,
+    open_delegation_port,
+    open_worker_port,
 )
-from microturn.runtime.bus.address import address_of
-from microturn.runtime.bus.connection import Backoff, check_info, check_server, open_clients
-from microturn.runtime.bus.raw import command
+from microturn.runtime.bus.connection import TRANSIENT, Backoff, check_info, check_server, open_clients
+from microturn.runtime.bus.own_tasks import own_tasks
+from microturn.runtime.bus.raw import command, entries_by_stream
+from microturn.runtime.testing import Faults, FaultyLink
 
 pytestmark = [pytest.mark.redis, pytest.mark.anyio]
 
@@ -75,17 +86,70 @@ async def test_a_refused_login_is_told_apart_from_silence(
     assert "wrong" not in str(caught.value)
 
 
+@asynccontextmanager
+async def answering(answer: bytes) -> AsyncIterator[str]:
+    """A server that gives one answer to whatever it is asked; none if that is empty."""
+
+    async def serve(client: anyio.abc.SocketStream) -> None:
+        async with client:
+            async for _ in client:
+                if answer:
+                    await client.send(answer)
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, own_tasks() as tasks:
+        tasks.start_soon(listener.serve, serve)
+        yield f"redis://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
+
+
 @pytest.mark.parametrize(
-    ("url", "address"),
+    ("answer", "error", "message"),
     [
-        ("redis://u:p@host:7000/1", "redis://host:7000/1"),
-        ("rediss://host", "rediss://host:6379"),
-        ("redis://:p@[::1]:1/0?password=p", "redis://[::1]:1/0"),
-        ("unix://u:p@/run/redis.sock?db=1&password=p", "unix:///run/redis.sock"),
+        (b"", BusUnreachableError, "no Redis server answers"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", UnfitServerError, "does not speak the Redis protocol"),
+        (b"+OK\r\n", UnfitServerError, "it is Redis 0, expected 7.0 or later"),
+        (b"*2\r\n:1\r\n:2\r\n", UnfitServerError, "it is Redis 0, expected 7.0 or later"),
+        (b"-ERR nothing here\r\n", BusReplyError, "refused INFO"),
     ],
 )
-async def test_an_address_has_no_user_password_or_options(url: str, address: str) -> None:
-    assert address_of(url) == address
+async def test_a_server_that_is_silent_or_talks_nonsense_is_told_in_time(
+    answer: bytes, error: type[Exception], message: str
+) -> None:
+    async with answering(answer) as url:
+        before_s = time.monotonic()
+        with pytest.raises(error, match=message):
+            async with open_worker_port(BusSettings(url, command_timeout_s=0.2)):
+                pass
+        assert time.monotonic() - before_s < 5
+
+
+@pytest.mark.parametrize("reply", ["OK", 5, ["a stream"], [["a stream", "its entries"]], [["s", [["1-1"]]]]])
+async def test_a_reply_of_another_shape_is_an_error_that_is_tried_again(reply: object) -> None:
+    with pytest.raises(InvalidResponse):
+        entries_by_stream(reply)
+    assert issubclass(InvalidResponse, TRANSIENT)
+
+
+async def test_a_server_that_answers_after_ten_seconds_is_shown_and_costs_the_caller_nothing(
+    settings: BusSettings, server: EmbeddedServer, package: Callable[..., ContextPackage]
+) -> None:
+    with FaultyLink(server.url) as link:
+        slow = replace(settings, url=link.url, command_timeout_s=0.3)
+        async with open_delegation_port(slow) as port, open_worker_port(slow) as worker:
+            await port.submit(package("before"))
+            link.set(Faults(delay_s=10))
+            before_s = time.monotonic()
+            assert port.submit_nowait(package("during"))
+            assert time.monotonic() - before_s < 0.1
+            with anyio.fail_after(5):
+                while not port.health.reason:
+                    await anyio.sleep(0.02)
+            assert "Timeout" in port.health.reason
+            link.heal()
+            with anyio.fail_after(10):
+                taken = {(await worker.take()).package.task_id for _ in range(2)}
+                while port.health.reason:
+                    await anyio.sleep(0.02)
+            assert taken == {"before", "during"}
 
 
 async def test_pauses_grow_to_a_limit_and_begin_anew_after_an_answer() -> None:
