@@ -18,6 +18,7 @@ from microturn.protocols import (
     MicroTurnInput,
     MicroTurnOutput,
     Samples,
+    Update,
     WovenText,
 )
 
@@ -179,3 +180,15 @@ def test_what_was_typed_is_marked_and_what_was_spoken_is_not(model: CascadeModel
     outputs = run(model, opened(model, "marked"), question, typed={1: "Hello."})
     finals = [t for output in outputs for t in output.transcripts if t.final]
     assert [transcript.typed for transcript in finals] == [True, False]
+
+
+def test_a_correction_right_after_a_request_changes_it_and_is_no_new_one(model: CascadeModel) -> None:
+    lines = {1: "What is the weather in Rome?", 3: "No, Paris, not Rome."}
+    outputs = run(model, opened(model, "corrected"), room(10), typed=lines)
+    assert [type(a) for output in outputs for a in output.actions] == [Delegate, Update]
+
+
+def test_the_floor_is_held_for_a_while_where_the_user_asks_for_a_moment(model: CascadeModel) -> None:
+    outputs = run(model, opened(model, "held"), room(50), typed={1: "Hold on a moment, please."})
+    held = [output.index for output in outputs if output.floor.is_held]
+    assert held == list(range(1, 41))

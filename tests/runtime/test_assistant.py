@@ -19,6 +19,7 @@ from microturn.runtime.audio_device import DeviceNames
 from microturn.runtime.bus import EmbeddedServer
 from microturn.runtime.events import Delegated, DelegationMoved
 from microturn.runtime.testing import Answer, Listener, ScriptedModel
+from microturn.runtime.weave_policy import Moment, NaturalPause, Waiting
 from microturn.tools import AnyTool, ToolRegistry
 
 pytestmark = pytest.mark.redis
@@ -221,3 +222,30 @@ def test_weights_of_another_version_are_refused_by_name(home: Path, monkeypatch:
     monkeypatch.setenv("MICROTURN_WEIGHTS_SILERO_VAD", str(other))
     with pytest.raises(MicroturnError, match="silero-vad"):
         Assistant().talk(typed=io.StringIO("hello\n"))
+
+
+def test_a_policy_of_ones_own_decides_when_results_are_said(home: Path, redis_server: EmbeddedServer) -> None:
+    chosen: list[str] = []
+
+    class Noting(NaturalPause):
+        def choose(self, waiting: Sequence[Waiting], moment: Moment) -> list[Waiting]:
+            now = super().choose(waiting, moment)
+            chosen.extend(piece.speech.text for piece in now)
+            return now
+
+    listener = Listener()
+    assistant = Assistant(
+        [seats],
+        redis_url=redis_server.url,
+        policy=Noting(),
+        load_model=lambda: ScriptedModel(answer=ask),
+        open_engine=model_that_is_down,
+    )
+    assistant.talk(
+        typed=io.StringIO("How many seats are left in the loft?\n"),
+        fast=True,
+        observers=[listener],
+        session_id="loft",
+    )
+    assert chosen == ["There are seven seats left in the loft."]
+    assert listener.heard[-1] == chosen[0]

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from microturn.protocols import Delegate, DelegationEvent, EventKind, Speech
+from microturn.protocols import (
+    Delegate,
+    DelegationEvent,
+    EventKind,
+    PromiseState,
+    Receipt,
+    ReceiptState,
+    Speech,
+)
 from microturn.runtime.delegation import Delegation
 from microturn.runtime.delegations import (
     FAILED_TEXTS,
@@ -170,3 +178,99 @@ def test_a_task_on_which_a_worker_has_begun_is_never_reported_as_waiting() -> No
     delegations.note(event(task_id, 1, "tool_started"), 0)
     assert delegations.notices(60_000) == []
     assert delegations.open_ids == (task_id,)
+
+
+def settled(delegations: Delegations, task_id: str, *states: ReceiptState) -> None:
+    """Let the pieces 1, 2 and so on of a task reach these states."""
+    for seq, state in enumerate(states, start=1):
+        delegations.take_receipt(Receipt(task_id=task_id, seq=seq, state=state, session_ms=0))
+
+
+@pytest.mark.parametrize(
+    ("states", "promise"),
+    [
+        (("heard", "heard"), "spoken"),
+        (("superseded", "heard"), "spoken"),
+        (("expired", "heard"), "spoken"),
+        (("heard", "superseded"), "spoken"),
+        (("heard", "expired"), "expired"),
+        (("heard", "dropped"), "declined"),
+        (("superseded", "superseded"), "declined"),
+        (("heard", "interrupted"), None),
+        (("heard", "woven"), None),
+        (("woven", "heard"), None),
+    ],
+)
+def test_a_promise_is_what_became_of_the_last_words_that_nothing_replaced(
+    states: tuple[ReceiptState, ...], promise: PromiseState | None
+) -> None:
+    background = ScriptedBackground()
+    delegations = Delegations("s", background)
+    task_id = submit(delegations).task_id
+    speech = Speech(text="It is a cat.")
+    noted(delegations, event(task_id, 1, "partial", speech=speech))
+    noted(delegations, event(task_id, 2, "final", speech=speech))
+    settled(delegations, task_id, *states)
+    assert background.promises == ([(task_id, promise)] if promise is not None else [])
+
+
+def test_a_promise_is_open_until_the_task_has_ended() -> None:
+    background = ScriptedBackground()
+    delegations = Delegations("s", background)
+    task_id = submit(delegations).task_id
+    noted(delegations, event(task_id, 1, "partial", speech=Speech(text="It has fur.")))
+    settled(delegations, task_id, "heard")
+    assert background.promises == []
+    noted(delegations, event(task_id, 2, "final"))
+    delegations.settle(task_id, 2)
+    assert background.promises == [(task_id, "spoken")]
+    delegations.settle(task_id, 2)
+    assert len(background.promises) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "promise"), [("failed", "failed"), ("dead", "failed"), ("expired", "expired")]
+)
+def test_a_failure_is_settled_once_the_user_was_told(kind: EventKind, promise: PromiseState) -> None:
+    background = ScriptedBackground()
+    delegations = Delegations("s", background)
+    task_id = submit(delegations).task_id
+    noted(delegations, event(task_id, 1, kind))
+    assert background.promises == []
+    settled(delegations, task_id, "heard")
+    assert background.promises == [(task_id, promise)]
+
+
+def test_words_that_only_filled_a_wait_keep_no_promise_open() -> None:
+    background = ScriptedBackground()
+    delegations = Delegations("s", background)
+    task_id = submit(delegations).task_id
+    noted(delegations, event(task_id, 1, "tool_started", speech=Speech(text="Let me look.", mode="idle")))
+    noted(delegations, event(task_id, 2, "final", speech=Speech(text="Noted.", mode="silent")))
+    settled(delegations, task_id, "superseded", "dropped")
+    assert background.promises == [(task_id, "spoken")]
+
+
+def test_what_comes_twice_is_acknowledged_again_once_it_is_settled_and_not_before() -> None:
+    background = ScriptedBackground()
+    delegations = Delegations("s", background)
+    task_id = submit(delegations).task_id
+    noted(delegations, event(task_id, 1))
+    assert delegations.note(event(task_id, 1), 0) is None
+    assert background.acknowledged == []
+    delegations.settle(task_id, 1)
+    assert delegations.note(event(task_id, 1), 0) is None
+    assert background.acknowledged == [(task_id, 1), (task_id, 1)]
+
+
+def test_a_long_session_keeps_only_what_is_unfinished_at_hand() -> None:
+    background = ScriptedBackground(limit=1000)
+    delegations = Delegations("s", background)
+    for _ in range(500):
+        task_id = submit(delegations).task_id
+        noted(delegations, event(task_id, 1, "final"))
+        delegations.settle(task_id, 1)
+        delegations.notices(0)
+    assert len(delegations.all) == 500
+    assert not delegations.is_awaited
+    assert len(delegations._unfinished) == 0

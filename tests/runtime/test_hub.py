@@ -9,10 +9,20 @@ from typing import cast
 import anyio
 import pytest
 
-from microturn.protocols import ContextPackage, DelegationEvent, EventKind, UserError
+from microturn.protocols import (
+    ContextPackage,
+    DelegationEvent,
+    EventKind,
+    Promise,
+    PromiseState,
+    Receipt,
+    SessionLedger,
+    UserError,
+)
+from microturn.runtime.bus import BusNameError
 from microturn.runtime.bus import DelegationPort as BusPort
 from microturn.runtime.bus.health import Health
-from microturn.runtime.bus.tracks import BusEvent, Lagged
+from microturn.runtime.bus.tracks import BusEvent, Lagged, SessionMoved, UpdateRefused
 from microturn.runtime.hub import Hub, settings_of
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
@@ -27,6 +37,9 @@ class FakeBus:
     is_full: bool = False
     cancelled: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    entered: list[tuple[str, float]] = field(default_factory=list)
+    receipts: list[tuple[str, int]] = field(default_factory=list)
+    promises: list[tuple[str, str, str]] = field(default_factory=list)
     acknowledged: list[tuple[str, int]] = field(default_factory=list)
 
     def submit_nowait(self, package: ContextPackage) -> bool:
@@ -35,6 +48,31 @@ class FakeBus:
     def cancel_nowait(self, task_id: str, reason: str) -> bool:
         self.cancelled.append(task_id)
         return True
+
+    def enter_nowait(self, session_id: str, session_ms: float) -> bool:
+        self.entered.append((session_id, session_ms))
+        return not self.is_full
+
+    def update_nowait(self, task_id: str, text: str) -> bool:
+        return not self.is_full
+
+    def receipt_nowait(self, session_id: str, receipt: Receipt) -> None:
+        self.receipts.append((session_id, receipt.seq))
+
+    def promise_nowait(self, session_id: str, task_id: str, state: PromiseState) -> None:
+        self.promises.append((session_id, task_id, state))
+
+    async def reopen(self, session_id: str) -> SessionLedger:
+        return SessionLedger(
+            session_id=session_id,
+            runtime_id="other",
+            epoch=1,
+            elapsed_ms=4000,
+            promises=(
+                Promise(task_id="running", intent="a", state="open", task_state="running", made_ms=0),
+                Promise(task_id="done", intent="b", state="spoken", task_state="final", made_ms=0),
+            ),
+        )
 
     def leave_nowait(self, session_id: str) -> None:
         self.left.append(session_id)
@@ -130,6 +168,73 @@ async def test_the_state_tells_a_server_that_is_away_from_one_without_workers() 
     bus.health = replace(bus.health, state="degraded")
     states.append(port.state)
     assert states == ["ok", "no_worker", "unreachable"]
+
+
+async def test_what_is_said_of_a_session_goes_out_under_its_name() -> None:
+    bus = FakeBus()
+    port = hub_on(bus).port("s")
+    assert port.enter_nowait(400)
+    port.receipt_nowait(Receipt(task_id="a", seq=3, state="heard", session_ms=0))
+    port.promise_nowait("a", "spoken")
+    assert bus.entered == [("s", 400)]
+    assert bus.receipts == [("s", 3)]
+    assert bus.promises == [("s", "a", "spoken")]
+
+
+async def test_a_session_that_was_taken_away_is_cut_off_in_both_directions() -> None:
+    bus = FakeBus([event("a", 1), SessionMoved("s"), SessionMoved("unknown"), event("a", 2)])
+    hub = hub_on(bus)
+    port = hub.port("s")
+    port.submit_nowait(package("a"))
+    await hub.run()
+    assert port.state == "moved"
+    assert port.poll() == ()
+    assert not hub.is_busy
+    assert not port.submit_nowait(package("b"))
+    assert port.enter_nowait(0)
+    port.receipt_nowait(Receipt(task_id="a", seq=1, state="heard", session_ms=0))
+    port.promise_nowait("a", "spoken")
+    port.cancel_nowait("a", "user")
+    port.update_nowait("a", "other")
+    port.acknowledge_nowait("a", 1)
+    port.close()
+    assert not (bus.receipts or bus.promises or bus.cancelled or bus.left)
+    assert bus.acknowledged == [("a", 2)]
+
+
+async def test_a_session_that_is_taken_over_gets_the_events_of_its_tasks() -> None:
+    bus = FakeBus([event("running", 3), event("done", 9)])
+    hub = hub_on(bus)
+    former = hub.port("s")
+    port, reopened = await hub.reopen("s", now_ms=600)
+    assert former.state == "moved"
+    assert reopened.shift_ms == 600 - 4000
+    assert hub.is_busy
+    await hub.run()
+    assert [(e.task_id, e.seq) for e in port.poll()] == [("running", 3), ("done", 9)]
+
+
+async def test_a_correction_that_came_too_late_is_told_once_even_after_the_end() -> None:
+    bus = FakeBus([event("a", 1, "final"), UpdateRefused("a")])
+    hub = hub_on(bus)
+    port = hub.port("s")
+    port.submit_nowait(package("a"))
+    await hub.run()
+    assert port.refused_updates() == ("a",)
+    assert port.refused_updates() == ()
+
+
+async def test_a_correction_that_cannot_be_sent_now_is_refused_too() -> None:
+    port = hub_on(FakeBus(is_full=True)).port("s")
+    port.update_nowait("a", "other")
+    assert port.refused_updates() == ("a",)
+
+
+async def test_an_id_that_cannot_be_part_of_a_key_is_refused() -> None:
+    with pytest.raises(BusNameError):
+        hub_on(FakeBus()).port("{s}")
+    with pytest.raises(BusNameError):
+        await hub_on(FakeBus()).reopen("a b")
 
 
 async def test_a_worker_is_waited_for_no_longer_than_allowed() -> None:
