@@ -1,4 +1,4 @@
-"""The command line: `microturn talk`, `worker`, `doctor`, `session`, `weights`."""
+"""The command line: `microturn talk`, `worker`, `doctor`, `session`, `bus`, `weights`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from microturn.interaction_model import InteractionModel
 from microturn.protocols import MicroturnError, SessionLedger
 from microturn.runtime.assistant import bus_settings, load_speech, require_speech_weights
 from microturn.runtime.bus import open_delegation_port
+from microturn.runtime.bus.access import access_rules
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.conversation import Conversation, Setting
@@ -46,6 +47,8 @@ weights_app = typer.Typer(no_args_is_help=True, help="List and fetch the model f
 app.add_typer(weights_app, name="weights")
 session_app = typer.Typer(no_args_is_help=True, help="Look into the sessions that the bus remembers.")
 app.add_typer(session_app, name="session")
+bus_app = typer.Typer(no_args_is_help=True, help="Set up a Redis or Valkey server that is shared.")
+app.add_typer(bus_app, name="bus")
 
 GROUPS = {"speech": NEEDED_WEIGHTS, "agent": (LARGE_MODEL,)}
 """Names that stand for several files."""
@@ -284,6 +287,12 @@ async def _read_ledger(session_id: str, redis_url: str | None, tenant: str) -> S
         open_delegation_port(replace(settings, tenant=tenant)) as port,
     ):
         return await port.ledger(session_id)
+
+
+@bus_app.command("rules")
+def show_rules(tenant: Annotated[str, typer.Argument(help="The tenant that is to be let in.")]) -> None:
+    """Print what a tenant's user of a shared server may do, for `ACL SETUSER NAME on >PASSWORD RULES`."""
+    typer.echo(access_rules(tenant))
 
 
 @weights_app.command("list")

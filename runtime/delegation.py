@@ -43,6 +43,8 @@ class Delegation:
     corrections: list[Update] = field(default_factory=list)
     """The corrections that were sent from here, oldest first."""
     submitted_ms: float = 0.0
+    trace: dict[str, str] = field(default_factory=dict)
+    """The W3C trace context that went with it; empty for one that another process handed over."""
     shift_ms: int = 0
     """What is added to the times in its events to get this session's: it was handed over by an earlier clock of the
     session."""

@@ -7,7 +7,7 @@ The beat talks to the background only through a `DelegationPort`, none of whose 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, Protocol, TypeAlias
 from uuid import uuid4
@@ -119,8 +119,17 @@ class Delegations:
         """Whether anything is still to come: of an open task, or of a correction that came too late for its task."""
         return any(task.is_open or task.is_outdated for task in self._unfinished.values())
 
-    def submit(self, action: Delegate, history: History, now_ms: float, trace: dict[str, str]) -> Delegation:
-        """Hand a task over with all that is known. Its `state` is `refused` when the queue is full."""
+    def submit(
+        self, action: Delegate, history: History, now_ms: float, trace_of: Callable[[str], dict[str, str]]
+    ) -> Delegation:
+        """Hand a task over with all that is known. Its `state` is `refused` when the queue is full.
+
+        Args:
+            action: what is wanted.
+            history: what was said so far.
+            now_ms: session time.
+            trace_of: makes the trace context that travels with the task, from its id.
+        """
         task_id = uuid4().hex
         package = ContextPackage(
             task_id=task_id,
@@ -139,9 +148,9 @@ class Delegations:
                 RunningDelegation(task_id=i, intent=self.all[i].intent, state=self.all[i].state)
                 for i in self.open_ids
             ),
-            trace=trace,
+            trace=trace_of(task_id),
         ).fitted()
-        delegation = Delegation(task_id, action, now_ms, submitted_ms=now_ms)
+        delegation = Delegation(task_id, action, now_ms, submitted_ms=now_ms, trace=package.trace)
         if not self._port.submit_nowait(package):
             delegation.state, delegation.promise = "refused", "failed"
         self._add(delegation)

@@ -354,6 +354,5 @@ class Session:
         if action.completes_last and last is not None:
             self.delegations.cancel(last, "its words were not complete")
             self.weaver.drop(last, now_ms)
-        trace = new_trace().headers()
-        task = self.delegations.submit(action, self.history, now_ms, trace)
-        self.observe(Delegated(now_ms, task.task_id, action.intent, action.agent, trace))
+        task = self.delegations.submit(action, self.history, now_ms, lambda _: new_trace().headers())
+        self.observe(Delegated(now_ms, task.task_id, action.intent, action.agent, task.trace))

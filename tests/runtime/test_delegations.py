@@ -30,7 +30,9 @@ pytestmark = pytest.mark.unit
 
 
 def submit(delegations: Delegations, now_ms: float = 0.0, intent: str = "look it up") -> Delegation:
-    return delegations.submit(Delegate(intent, 0, 800), History(), now_ms, {"traceparent": "00-1-2-01"})
+    return delegations.submit(
+        Delegate(intent, 0, 800), History(), now_ms, lambda _: {"traceparent": "00-1-2-01"}
+    )
 
 
 def event(task_id: str, seq: int, kind: EventKind = "partial", **fields: object) -> DelegationEvent:

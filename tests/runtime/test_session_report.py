@@ -22,6 +22,7 @@ from microturn.protocols import (
 )
 from microturn.runtime import cli
 from microturn.runtime.bus import BusSettings, EmbeddedServer, open_delegation_port
+from microturn.runtime.bus.access import access_rules
 from microturn.runtime.bus.worker_port import open_worker_port
 from microturn.runtime.session_report import table, transcript
 
@@ -159,6 +160,16 @@ def test_an_id_that_no_session_can_have_is_refused_before_anything_is_started(
     assert done.code == 1
     assert done.err.count("\n") == 1
     assert "'no spaces'" in done.err
+
+
+def test_the_rules_for_a_tenant_are_printed_as_one_line_that_can_be_pasted(run: Callable[..., Done]) -> None:
+    done = run("bus", "rules", "acme")
+    assert done.code == 0
+    assert done.out == access_rules("acme") + "\n"
+    refused = run("bus", "rules", "a*b")
+    assert refused.code == 1
+    assert refused.err.count("\n") == 1
+    assert "'a*b'" in refused.err
 
 
 def test_help_names_what_can_be_shown(run: Callable[..., Done]) -> None:
