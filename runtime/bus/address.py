@@ -65,10 +65,12 @@ def parse_address(url: str) -> BusAddress:
     if scheme not in _SCHEMES:
         raise BusAddressError("its scheme is none of those", address_of(url))
     kind, is_encrypted = _SCHEMES[scheme]
-    if kind == "server":
-        return BusAddress(kind, url)
     parts = urlsplit(url)
     user_info, _, hosts = parts.netloc.rpartition("@")
+    if kind == "server":
+        if hosts and scheme != "unix":
+            _host_and_port(url, hosts, _PORTS[kind])
+        return BusAddress(kind, url)
     service = unquote(parts.path.strip("/"))
     if bool(service) != (kind == "sentinel") or "/" in service:
         wanted = "the name of the service" if kind == "sentinel" else "nothing"

@@ -129,6 +129,8 @@ class EmbeddedServer:
             "save": "",
             "maxmemory": f"{self._maxmemory_mb}mb",
             "maxmemory-policy": "noeviction",
+            # The record of a task has the intent in it; kept as a list it takes 0.8 kB less, with 10,000 waiting 8 MB.
+            "hash-max-listpack-value": "512",
             "daemonize": "no",
         }
         return [

@@ -18,10 +18,11 @@ from microturn.runtime.bus import (
     BusReplyError,
     BusSettings,
     EmbeddedServer,
+    access_rules,
     open_delegation_port,
     open_worker_port,
 )
-from microturn.runtime.bus.access import COMMANDS, access_rules
+from microturn.runtime.bus.access import COMMANDS
 from microturn.runtime.bus.connection import open_clients
 from microturn.runtime.bus.raw import command
 

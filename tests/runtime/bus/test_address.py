@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from microturn.runtime.bus._errors import BusAddressError
+from microturn.runtime.bus import BusAddressError
 from microturn.runtime.bus.address import address_of, parse_address
 
 pytestmark = pytest.mark.unit
@@ -39,6 +39,8 @@ def test_a_service_is_named_to_its_sentinels() -> None:
     [
         ("http://host", "its scheme is none of those"),
         ("host:6379", "its scheme is none of those"),
+        ("redis://host:0", "expected host:port, got 'host:0'"),
+        ("redis://me:secret@host:port", "expected host:port, got 'host:port'"),
         ("redis+cluster://", "expected host:port, got ''"),
         ("redis+cluster://one:0", "expected host:port, got 'one:0'"),
         ("redis+cluster://one:x", "expected host:port, got 'one:x'"),

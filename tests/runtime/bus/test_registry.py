@@ -12,8 +12,13 @@ import anyio
 import pytest
 
 from microturn.protocols import ContextPackage
-from microturn.runtime.bus import BusSettings, open_delegation_port, open_worker_port
-from microturn.runtime.bus._errors import RuntimeIdTakenError, UnfitSettingsError
+from microturn.runtime.bus import (
+    BusSettings,
+    RuntimeIdTakenError,
+    UnfitSettingsError,
+    open_delegation_port,
+    open_worker_port,
+)
 from microturn.runtime.bus.connection import open_clients
 from microturn.runtime.bus.keys import Keys
 from microturn.runtime.bus.raw import command
