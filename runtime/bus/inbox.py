@@ -125,9 +125,10 @@ class Inbox:
         self.tracks.setdefault(task_id, Track(shard, session_id)).is_held = True
 
     def place(self, task_id: str, stored: StoredTask) -> None:
-        """Go on with a task that was held: all events that are stored are known, what came since is passed on."""
+        """Go on with a task that was held: what is stored is known and not given again, what came since is passed on."""
         track = self.tracks[task_id]
         track.place(stored, self._clock())
+        self._buffer.discard(lambda event: isinstance(event, DelegationEvent) and event.task_id == task_id)
         for event, entry_id in track.take_held():
             self._pass_on(track, event, entry_id)
         if track.is_over:

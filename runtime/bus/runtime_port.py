@@ -214,7 +214,8 @@ class DelegationPort:
             BusUnreachableError: the server did not answer for 10 s; it may have done it or not, so reopen again.
         """
         ledger = await self._reopening.reopen(checked_name("session id", session_id))
-        self._buffer.discard(SessionMoved(session_id))  # of an earlier time, and not read yet
+        earlier = SessionMoved(session_id)
+        self._buffer.discard(lambda event: event == earlier)
         return ledger
 
     async def ledger(self, session_id: str) -> SessionLedger:

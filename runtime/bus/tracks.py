@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -126,9 +127,9 @@ class EventBuffer:
         self._events.append(event)
         self._notify()
 
-    def discard(self, event: BusEvent) -> None:
-        """Take an event back, if it was not read yet."""
-        self._events = deque(each for each in self._events if each != event)
+    def discard(self, is_outdated: Callable[[BusEvent], bool]) -> None:
+        """Take back what was not read yet and need not be any more."""
+        self._events = deque(event for event in self._events if not is_outdated(event))
         self._notify()
 
     def close(self) -> None:

@@ -217,10 +217,6 @@ class World:
     async def reopen(self, runtime: Runtime, session_id: str) -> None:
         """Take a session over, whoever had it."""
         lost = self.owners[session_id]
-        if runtime is not lost:
-            for task_id in self._tasks_of(session_id):
-                runtime.frozen.pop(task_id, None)
-                runtime.seen.pop(task_id, None)
         ledger = await runtime.port.reopen(session_id)
         self.owners[session_id] = runtime
         assert ledger.runtime_id == runtime.name
@@ -230,8 +226,9 @@ class World:
             assert numbers == list(range(len(numbers)))
             sent = self.tasks[promise.task_id].sent
             assert {n: promise.events[n].text for n in sent} == sent
+            runtime.frozen.pop(promise.task_id, None)
+            runtime.seen[promise.task_id] = list(promise.events)
             if runtime is not lost:
-                runtime.seen[promise.task_id] = [*promise.events, *runtime.seen.get(promise.task_id, [])]
                 lost.frozen[promise.task_id] = numbers[-1]
 
     async def look_at_ledgers(self) -> None:
