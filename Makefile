@@ -4,8 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INPUT ?= examples/conversation/conversation.flac
 OUT ?= out
+DELEGATIONS ?= 1000
+SEED ?= 1
 
-.PHONY: help setup talk test check bench bench-delegation lock clean
+.PHONY: help setup talk test check bench bench-delegation chaos lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
@@ -42,6 +44,9 @@ bench: setup  ## Measure the figures of docs/benchmarks.md; prints a table and a
 
 bench-delegation: setup  ## Measure delegation beside job queues; prints tables and a line of JSON.
 	$(BIN)/python tests/benchmarks/bench_delegation.py --folder $(OUT)/bench-delegation
+
+chaos: setup  ## Break everything at once while DELEGATIONS are worked on, and count the broken promises.
+	$(BIN)/python -m tests.chaos --delegations $(DELEGATIONS) --seed $(SEED)
 
 lock:  ## Pin all dependencies anew (needs uv).
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet \
