@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from microturn.protocols import (
@@ -96,8 +97,7 @@ class Delegation:
     @property
     def intent(self) -> str:
         """What is wanted, corrections from here included."""
-        said = "; ".join(update.text for update in self.corrections)
-        return f"{self.order.intent} (corrected: {said})" if said else self.order.intent
+        return corrected(self.order.intent, [update.text for update in self.corrections])
 
     def note(self, event: DelegationEvent) -> None:
         """Keep what an event says of the task."""
@@ -133,3 +133,15 @@ class Delegation:
         said = [self.pieces[seq] for seq in sorted(self.pieces) if self.pieces[seq] != "superseded"]
         last = said[-1] if said else ("dropped" if self.pieces else "heard")
         return "spoken" if last == "heard" else "expired" if last == "expired" else "declined"
+
+
+def corrected(intent: str, corrections: Sequence[str]) -> str:
+    """What was asked and how it was corrected, as one request.
+
+    It begins like no request, so that no phrase of a tool fits it: what answers plain requests by their words would
+    take the correction for a part of the last word, or pass over it.
+    """
+    if not corrections:
+        return intent
+    said = " and then ".join(f'"{correction}"' for correction in corrections)
+    return f'The user asked "{intent}" and corrected it: {said}'

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from microturn.protocols import ContextPackage, Delegate, Speech, Update
+from microturn.runtime.delegation import corrected
 from microturn.runtime.delegations import CORRECTABLE_MS
 from microturn.runtime.events import SpeechBegan
 from microturn.runtime.testing import Answer, Result, Stage, UserLine
+from microturn.tools import ToolRegistry
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 
@@ -60,7 +62,7 @@ async def test_that_a_task_failed_is_told_whatever_was_corrected() -> None:
 
 
 async def test_a_correction_that_crosses_the_answer_is_handed_over_anew_as_the_same_kind_of_task() -> None:
-    crossed = "weather in Rome? (corrected: no, Paris)"
+    crossed = corrected(ROME.text, ["no, Paris"])
     results = {ROME.text: [final(1500, "Rome: rain.", 0)], crossed: [final(1000, "Paris: sun.")]}
     stage = staged(results, UserLine(1800, 2500, "no, Paris"))
     await stage.run(9000)
@@ -85,7 +87,7 @@ async def test_two_corrections_that_came_too_late_make_one_new_task() -> None:
     await stage.run(5000)
     assert [package.intent for package in stage.background.packages] == [
         ROME.text,
-        "weather in Rome? (corrected: no, Paris; no, Lyon)",
+        corrected(ROME.text, ["no, Paris", "no, Lyon"]),
     ]
     assert stage.background.cancelled == [stage.background.packages[0].task_id]
 
@@ -116,9 +118,7 @@ async def test_a_correction_means_what_was_asked_last_even_if_an_older_task_stil
         lambda package: [final(500, "Rome: rain.")] if package.intent == ROME.text else [],
     )
     await stage.run(9000)
-    assert [package.intent for package in stage.background.packages][
-        2
-    ] == f"{ROME.text} (corrected: no, Paris)"
+    assert [package.intent for package in stage.background.packages][2] == corrected(ROME.text, ["no, Paris"])
     assert stage.background.updates == []
 
 
@@ -128,4 +128,22 @@ async def test_what_is_being_said_is_left_to_the_user_to_stop() -> None:
     stage.at(3400, lambda: stage.session.type("no, Paris"))
     await stage.run(12_000)
     assert woven(stage) == [text]
-    assert stage.background.packages[1].intent == f"{ROME.text} (corrected: no, Paris)"
+    assert stage.background.packages[1].intent == corrected(ROME.text, ["no, Paris"])
+
+
+@pytest.mark.parametrize(
+    ("request_", "correction"),
+    [
+        ("what's the weather in Rome?", "no, Paris"),
+        ("remind me in ten minutes to stretch", "no, in twenty"),
+        ("set a timer for ten minutes", "make it eight minutes"),
+        ("what is 15 percent of 240", "I meant 250"),
+        ("what time is it in Tokyo", "no, in Oslo"),
+    ],
+)
+def test_no_phrase_of_a_tool_answers_a_corrected_request_by_its_old_words(
+    request_: str, correction: str
+) -> None:
+    tools = ToolRegistry.from_entry_points()
+    assert tools.matches(request_)
+    assert tools.matches(corrected(request_, [correction])) == []

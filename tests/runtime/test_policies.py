@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from microturn.protocols import EventKind, Speech, WeaveMode
+from microturn.runtime.delegation import corrected
 from microturn.runtime.testing.scripted_background import Result
 from microturn.runtime.testing.scripted_model import UserLine
 from microturn.runtime.testing.situations import Said, Situation, play
@@ -61,6 +62,8 @@ def one(
         remarks=remarks,
     )
 
+
+CORRECTED = corrected("what is it?", ["no, Paris"])
 
 TABLE = (
     one(
@@ -296,18 +299,18 @@ TABLE = (
         (ASKS, UserLine(4000, 5200, "no, Paris")),
         {
             "what is it?": [final(3500, "Rome: rain.")],
-            "what is it? (corrected: no, Paris)": [final(2000, "Paris: sun.")],
+            CORRECTED: [final(2000, "Paris: sun.")],
         },
         (Said("Paris: sun.", 7200, 400),),
         fates={"what is it?": ["superseded"]},
-        promises={"what is it?": "declined", "what is it? (corrected: no, Paris)": "spoken"},
+        promises={"what is it?": "declined", CORRECTED: "spoken"},
     ),
     Situation(
         "a correction while the answer is spoken: the user's voice ends it, and it is not taken up again",
         (ASKS, UserLine(4500, 5200, "no, Paris")),
         {
             "what is it?": [final(2000, TEN)],
-            "what is it? (corrected: no, Paris)": [final(2000, "Paris: sun.")],
+            CORRECTED: [final(2000, "Paris: sun.")],
         },
         (Said(TEN, 3000), Said("Paris: sun.", 7200, 400)),
         fates={"what is it?": ["superseded"]},
@@ -317,7 +320,7 @@ TABLE = (
         (ASKS, UserLine(6000, 6800, "no, Paris")),
         {
             "what is it?": [final(2000, "Rome: rain.")],
-            "what is it? (corrected: no, Paris)": [final(2000, "Paris: sun.")],
+            CORRECTED: [final(2000, "Paris: sun.")],
         },
         (Said("Rome: rain.", 3000), Said("Paris: sun.", 8800, 400)),
         promises={"what is it?": "spoken"},

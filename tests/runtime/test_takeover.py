@@ -15,6 +15,7 @@ from microturn.runtime.beat import Tick
 from microturn.runtime.bus import BusSettings, EmbeddedServer, UnknownSessionError
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.worker_port import WorkerPort, open_worker_port
+from microturn.runtime.delegation import corrected
 from microturn.runtime.events import SessionMoved
 from microturn.runtime.host import Host
 from microturn.runtime.hub import Hub, open_hub
@@ -125,7 +126,7 @@ class Work:
         event = DelegationEvent(
             task_id=task_id, attempt=attempt, seq=seq, kind=kind, speech=Speech(text=text), revision=revision
         )
-        result = await self._worker.emit(task_id, attempt, seq, event, finish=event.is_terminal)
+        result = await self._worker.emit(task_id, attempt, [event], finish=event.is_terminal)
         if not result.corrected:
             self._seq += 1
             self.is_done = event.is_terminal
@@ -249,7 +250,7 @@ async def test_a_correction_that_crosses_the_answer_is_done_anew(settings: BusSe
                     if anew.has_begun and not anew.is_done:
                         await anew.say("final", "Paris: sun.")
         assert texts == ["Paris: sun."]
-        assert anew.entry.package.intent == "weather in Rome? (corrected: no, Paris)"
+        assert anew.entry.package.intent == corrected("weather in Rome?", ["no, Paris"])
         assert await states(first.hub) == [("declined", "final"), ("open", "final")]
 
 
