@@ -46,7 +46,10 @@ from microturn.runtime.bus.settings import BusSettings
 
 
 class StorageError(ConnectionError):
-    """The server takes no writes as it cannot store them: its disk is full, say. It goes on by itself once it can."""
+    """The server takes no writes as it cannot store them: its disk is full, say, or it has lost its replicas.
+
+    It goes on by itself once it can.
+    """
 
 
 TRANSIENT = (
@@ -230,6 +233,11 @@ class Backoff:
     def reset(self) -> None:
         """Begin anew: the server answered."""
         self._next_s = self._first_s
+
+
+def is_unstorable(error: ResponseError) -> bool:
+    """Whether the server says that it cannot store what is written, for which redis-py has no name."""
+    return str(error).startswith(("MISCONF", "NOREPLICAS"))
 
 
 def failed(doing: str, error: RedisError) -> BusReplyError | BusUnreachableError:

@@ -15,7 +15,14 @@ from dataclasses import dataclass
 import anyio
 from redis.exceptions import ResponseError
 
-from microturn.runtime.bus.connection import LONGEST_READ_S, TRANSIENT, Backoff, Clients, refused
+from microturn.runtime.bus.connection import (
+    LONGEST_READ_S,
+    TRANSIENT,
+    Backoff,
+    Clients,
+    is_unstorable,
+    refused,
+)
 from microturn.runtime.bus.keys import GROUP
 from microturn.runtime.bus.raw import command, entries_by_stream, fields_of
 from microturn.runtime.bus.scripts import ScriptName, Scripts
@@ -63,7 +70,9 @@ class QueueRoute:
 
     @property
     def sweep_in_s(self) -> float:
-        """Time until the next sweep is due."""
+        """Time until it is worth while to sweep again."""
+        if self._is_away:
+            return self._settings.lease_s
         return max(0.0, self._sweep_at_s - time.monotonic())
 
     async def sweep(self) -> Found | None:
@@ -135,7 +144,15 @@ class QueueRoute:
         _log.debug("A part of the queue cannot be read (%s).", type(error).__name__)
 
     async def _mend(self, error: ResponseError) -> None:
+        """Do what helps, if anything does, so that the next call may succeed."""
+        if is_unstorable(error):
+            self._rest(error)
+            await anyio.sleep(self._backoff.pause_s())
+            return
         # A script's error has the server's own in its text; a stream that was deleted ends the reads of it.
         if "NOGROUP" not in str(error) and not str(error).startswith("UNBLOCKED"):
             raise refused("read the queue", error) from error
-        await self._enter()
+        try:
+            await self._enter()
+        except TRANSIENT as failure:
+            self._rest(failure)

@@ -15,7 +15,7 @@ import anyio
 from redis.exceptions import InvalidResponse, NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
 from microturn.protocols import DelegationEvent
-from microturn.runtime.bus.connection import TRANSIENT, Backoff, StorageError, refused
+from microturn.runtime.bus.connection import TRANSIENT, Backoff, StorageError, is_unstorable, refused
 from microturn.runtime.bus.link import Link
 
 ScriptName: TypeAlias = Literal[
@@ -81,7 +81,7 @@ class Scripts:
         try:
             reply = await self._send(name, keys, args)
         except ResponseError as error:
-            if str(error).startswith("MISCONF"):  # for which redis-py has no name
+            if is_unstorable(error):
                 raise StorageError("the server cannot store what is written") from None
             raise
         if not isinstance(reply, list):

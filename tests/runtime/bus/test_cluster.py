@@ -99,6 +99,32 @@ async def test_updates_cancels_and_acknowledgements_reach_every_shard(
         assert {events[-1].kind for events in seen.values()} == {"cancelled"}
 
 
+async def test_a_session_moves_to_another_runtime_with_its_promises(
+    settings: BusSettings, package: MakePackage
+) -> None:
+    async with (
+        open_delegation_port(settings) as first,
+        open_delegation_port(settings) as second,
+        open_worker_port(settings) as worker,
+    ):
+        for shard in range(SHARDS):
+            first.enter_nowait(session_on(shard), 0.0)
+            await first.submit(package(f"t{shard}", session_id=session_on(shard)))
+            ledger = await second.reopen(session_on(shard))
+            assert [promise.task_id for promise in ledger.promises] == [f"t{shard}"]
+            assert await worker.begin(await worker.take()) is not None
+            final = DelegationEvent(task_id=f"t{shard}", attempt=1, seq=1, kind="final")
+            await worker.emit(f"t{shard}", 1, 1, final, finish=True)
+        with anyio.fail_after(5):
+            ended: set[str] = set()
+            async for event in second.events():
+                assert isinstance(event, DelegationEvent)
+                if event.is_terminal:
+                    ended.add(event.task_id)
+                if len(ended) == SHARDS:
+                    break
+
+
 async def test_many_calls_at_once_reach_their_own_nodes(settings: BusSettings, package: MakePackage) -> None:
     async with open_delegation_port(settings) as port, open_worker_port(settings) as worker:
         async with anyio.create_task_group() as tasks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,12 +11,19 @@ import pytest
 
 from microturn.background_agent.worker_bus import TaskEntry
 from microturn.protocols import ContextPackage
-from microturn.runtime.bus import BusSettings, WorkerPort, open_delegation_port, open_worker_port
+from microturn.runtime.bus import (
+    BusSettings,
+    EmbeddedServer,
+    WorkerPort,
+    open_delegation_port,
+    open_worker_port,
+)
 from microturn.runtime.bus.connection import open_clients
 from microturn.runtime.bus.keys import Keys
 from microturn.runtime.bus.queue_route import QueueRoute
 from microturn.runtime.bus.raw import command
 from microturn.runtime.bus.scripts import Scripts
+from microturn.runtime.testing import Faults, FaultyLink
 
 pytestmark = [pytest.mark.redis, pytest.mark.anyio]
 
@@ -183,3 +191,48 @@ async def test_what_a_read_brings_too_much_is_there_for_the_next_sweep(
         assert {one.stream for one in found} == set(streams)
         await scripts.run("release", [found[1].stream], "reader", patient.lease_ms, found[1].entry)
         assert await route.sweep() == found[1]
+
+
+async def test_a_worker_that_waits_through_an_outage_does_next_to_nothing(
+    settings: BusSettings, server: EmbeddedServer, package: MakePackage
+) -> None:
+    with FaultyLink(server.url) as link:
+        short = replace(settings, url=link.url, lease_s=0.2, command_timeout_s=0.2)
+        async with open_worker_port(short) as worker, anyio.create_task_group() as tasks:
+            taking = Taking(worker)
+            tasks.start_soon(taking.run)
+            await anyio.sleep(0.1)
+            link.set(Faults(cut=True))
+            await anyio.sleep(0.5)  # longer than a lease, after which a look would be due
+            before_s = time.process_time()
+            await anyio.sleep(1.0)
+            assert time.process_time() - before_s < 0.15
+            link.heal()
+            async with open_delegation_port(settings) as port:
+                await port.submit(package("a"))
+                with anyio.fail_after(5):
+                    await taking.done.wait()
+
+
+async def test_a_worker_waits_while_the_server_has_too_few_replicas_to_store_anything(
+    settings: BusSettings, package: MakePackage
+) -> None:
+    async with (
+        open_delegation_port(settings) as port,
+        open_worker_port(settings) as worker,
+        open_clients(settings) as clients,
+        anyio.create_task_group() as tasks,
+    ):
+        await port.submit(package("a"))
+        taking = Taking(worker)
+        await command(clients.commands, "CONFIG", "SET", "min-replicas-to-write", "1")
+        try:
+            tasks.start_soon(taking.run)
+            await anyio.sleep(settings.lease_s / 2)
+            assert not taking.done.is_set()
+        finally:
+            await command(clients.commands, "CONFIG", "SET", "min-replicas-to-write", "0")
+        with anyio.fail_after(5):
+            await taking.done.wait()
+        assert taking.taken is not None
+        assert await worker.begin(taking.taken) is not None
