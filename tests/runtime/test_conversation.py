@@ -14,10 +14,10 @@ import soundfile
 from microturn.interaction_model import ModelSession
 from microturn.protocols import Delegate, MicroTurnInput, MicroTurnOutput
 from microturn.runtime import conversation
-from microturn.runtime.bus import BusSettings, EmbeddedServer
+from microturn.runtime.bus import BusSettings, EmbeddedServer, UnknownSessionError
 from microturn.runtime.conversation import Conversation, Setting
 from microturn.runtime.events import Delegated, SpeechBegan
-from microturn.runtime.hub import open_hub
+from microturn.runtime.hub import Hub, open_hub
 from microturn.runtime.testing import Answer, Listener, ScriptedModel, UserLine
 
 pytestmark = [pytest.mark.redis, pytest.mark.anyio]
@@ -117,3 +117,48 @@ async def test_two_conversations_share_one_way_to_the_background(redis_server: E
             tasks.start_soon(talk.hold, ScriptedModel(answer=lambda text: Answer(f"You said {text}.")), hub)
     assert [event.text for event in first.seen(SpeechBegan)] == ["You said one."]
     assert [event.text for event in second.seen(SpeechBegan)] == ["You said two."]
+
+
+async def test_a_session_that_is_named_again_is_the_same_one(
+    redis_server: EmbeddedServer, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "LINGER_S", 0.6)
+    async with open_hub(BusSettings(redis_server.url)) as hub:
+        for question in ("what is it?", "and what is that?"):
+            model = ScriptedModel([UserLine(200, 1800, question)], ask)
+            await Conversation(Setting(recording, fast=True, session_id="twice")).hold(model, hub)
+        await anyio.sleep(0.2)
+        ledger = await hub.ledger("twice")
+    assert [(promise.intent, promise.state) for promise in ledger.promises] == [
+        ("what is it?", "declined"),
+        ("and what is that?", "declined"),
+    ]
+    assert ledger.epoch == 1
+
+
+async def _is_taken(hub: Hub, session_id: str) -> bool:
+    """Take a session over, as soon as it is known."""
+    try:
+        await hub.reopen(session_id)
+    except UnknownSessionError:
+        return False
+    return True
+
+
+async def test_a_conversation_that_another_process_takes_over_ends_and_says_so(
+    redis_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    settings = BusSettings(redis_server.url)
+    long = tmp_path / "long.wav"
+    soundfile.write(long, np.zeros(30 * 16_000, np.float32), 16_000)
+    async with open_hub(settings) as here, open_hub(settings) as there:
+        talk = Conversation(Setting(long, session_id="wanted"))
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                model = ScriptedModel([UserLine(0, 400, "what is it?")], ask)
+                tasks.start_soon(talk.hold, model, here)
+                while not here.is_busy:
+                    await anyio.sleep(0.05)
+                while not await _is_taken(there, "wanted"):
+                    await anyio.sleep(0.05)
+        assert talk.warnings == ["The conversation goes on in another process, which has taken it over."]
