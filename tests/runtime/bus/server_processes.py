@@ -94,12 +94,7 @@ def cluster_of(folder: Path, count: int) -> Iterator[list[ServerProcess]]:
     """A cluster of primaries that share the slots, and go on serving theirs if another is away."""
     ports = free_ports(2 * count)
     nodes = [
-        ServerProcess(
-            folder / f"node{number}",
-            port,
-            *("--cluster-enabled", "yes", "--cluster-port", str(bus_port), "--cluster-node-timeout", "1000"),
-            *("--cluster-require-full-coverage", "no", "--appendonly", "yes", "--save", ""),
-        )
+        _node(folder / f"node{number}", port, bus_port)
         for number, (port, bus_port) in enumerate(zip(ports[:count], ports[count:], strict=True))
     ]
     with ExitStack() as ends:
@@ -114,6 +109,30 @@ def cluster_of(folder: Path, count: int) -> Iterator[list[ServerProcess]]:
         for node in nodes:
             wait_for(lambda node=node: is_whole(node, count), "the nodes have not found together")
         yield nodes
+
+
+@contextmanager
+def replica_of(primary: ServerProcess, folder: Path) -> Iterator[ServerProcess]:
+    """A further node of a cluster, ready to take a primary's place."""
+    port, bus_port = free_ports(2)
+    node = _node(folder, port, bus_port)
+    with ExitStack() as ends:
+        ends.callback(node.kill)
+        node.start()
+        primary.ask("CLUSTER", "MEET", "127.0.0.1", port, bus_port)
+        name = primary.ask("CLUSTER", "MYID").split()[-1]
+        wait_for(lambda: "OK" in node.ask("CLUSTER", "REPLICATE", name), "the node knows no primary")
+        wait_for(lambda: "master_link_status:up" in node.ask("INFO", "replication"), "no replica follows")
+        yield node
+
+
+def _node(folder: Path, port: int, bus_port: int) -> ServerProcess:
+    return ServerProcess(
+        folder,
+        port,
+        *("--cluster-enabled", "yes", "--cluster-port", str(bus_port), "--cluster-node-timeout", "1000"),
+        *("--cluster-require-full-coverage", "no", "--appendonly", "yes", "--save", ""),
+    )
 
 
 def is_whole(node: ServerProcess, count: int) -> bool:

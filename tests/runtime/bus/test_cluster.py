@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import anyio
 import pytest
@@ -14,7 +15,14 @@ from microturn.protocols import ContextPackage, DelegationEvent
 from microturn.runtime.bus import BusSettings, UnfitServerError, open_delegation_port, open_worker_port
 from microturn.runtime.bus.connection import open_clients
 from microturn.runtime.bus.keys import Keys
-from tests.runtime.bus.server_processes import SLOTS, ServerProcess, cluster_of, is_whole, wait_for
+from tests.runtime.bus.server_processes import (
+    SLOTS,
+    ServerProcess,
+    cluster_of,
+    is_whole,
+    replica_of,
+    wait_for,
+)
 from tests.runtime.bus.worker_processes import Workers, assert_whole, collect
 
 pytestmark = [pytest.mark.redis, pytest.mark.anyio]
@@ -165,3 +173,27 @@ async def test_each_primary_is_looked_at(settings: BusSettings, nodes: list[Serv
                 pass
     finally:
         nodes[2].ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+@pytest.mark.slow
+async def test_tasks_go_on_when_a_primary_is_killed_and_its_replica_takes_its_place(
+    settings: BusSettings, package: MakePackage, nodes: list[ServerProcess], tmp_path: Path
+) -> None:
+    with replica_of(nodes[2], tmp_path / "replica") as replica:
+        workers = await anyio.to_thread.run_sync(Workers, settings, 2)
+        try:
+            async with open_delegation_port(settings) as port:
+                for shard in range(SHARDS):
+                    await port.submit(
+                        package(f"t{shard}", session_id=session_on(shard), intent="stream 20 50")
+                    )
+                await anyio.sleep(0.4)  # in the middle of their parts
+                await anyio.to_thread.run_sync(nodes[2].kill)
+                with anyio.fail_after(15):
+                    seen = await collect(port, SHARDS)
+            for events in seen.values():
+                assert [event.kind for event in events][-1] == "final"
+                assert [event.seq for event in events] == list(range(len(events)))
+        finally:
+            workers.end()
+        assert "role:master" in replica.ask("INFO", "replication")
