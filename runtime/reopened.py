@@ -94,7 +94,7 @@ def _merged(promise: Promise, furthest: Mapping[tuple[str, int], int], now_ms: i
             receipts[event.seq] = Receipt(
                 task_id=promise.task_id,
                 seq=event.seq,
-                state=known.state if known is not None and known.state != "queued" else "interrupted",
+                state=known.state if known is not None and known.state != "queued" else "woven",
                 words_heard=reach,
                 words_total=total,
                 session_ms=now_ms,

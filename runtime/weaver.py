@@ -101,7 +101,9 @@ class Weaver:
         if is_settled(receipt):
             return
         piece.heard = min(receipt.words_heard, piece.words)
-        piece.cuts = 1
+        piece.cuts = (
+            1 if receipt.state == "interrupted" else 0
+        )  # that the process died was not the user's doing
         if piece.heard == piece.words:
             self._receipt(piece, "heard", now_ms)
         else:
@@ -167,7 +169,7 @@ class Weaver:
 
     def dismiss(self, now_ms: float) -> None:
         """Drop the rest of what was cut off, and of what is just being cut off."""
-        self._settle([piece for piece in self._waiting if piece.cuts], "dropped", now_ms)
+        self._settle([piece for piece in self._waiting if piece.cuts or piece.is_rest], "dropped", now_ms)
         for passage in self._passages.values():
             passage.fate = passage.fate or "dropped"
 
