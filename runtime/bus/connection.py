@@ -67,6 +67,8 @@ OLDEST = (7, 0)
 _KEEPS_KEYS = re.compile(r"noeviction|volatile-.*")
 _LOGIN = (AuthenticationError, AuthorizationError)
 """What redis-py raises, or hides behind a ConnectionError, when a login is refused."""
+_CONNECTIONS = 64
+"""To one server, at least; on a cluster each shard has readers of its own, three at most."""
 CLOSE_WITHIN_S = 1.0
 """How long closing the connections may take."""
 LONGEST_READ_S = 1.0
@@ -93,8 +95,9 @@ async def open_clients(settings: BusSettings) -> AsyncIterator[Clients]:
         BusAddressError: the URL is no address of a bus.
     """
     address, timeout_s = parse_address(settings.url), settings.command_timeout_s
-    commands = _LINKS[address.kind](address, _Limits(timeout_s, timeout_s, repeats=2))
-    blocking = _LINKS[address.kind](address, _Limits(timeout_s, LONGEST_READ_S + timeout_s, repeats=0))
+    open_link, connections = _LINKS[address.kind], max(_CONNECTIONS, 3 * settings.shards)
+    commands = open_link(address, _Limits(timeout_s, timeout_s, 2, connections))
+    blocking = open_link(address, _Limits(timeout_s, LONGEST_READ_S + timeout_s, 0, connections))
     async with own_tasks() as tasks:
         try:
             yield Clients(BatchingLink(commands, tasks), blocking)
@@ -111,7 +114,7 @@ class _Limits:
     connect_s: float
     reply_s: float
     repeats: int
-    connections: int = 64
+    connections: int
     """To one server. A call beyond waits, or fails and is repeated by its caller."""
 
     @property
