@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import anyio
@@ -17,6 +17,7 @@ from anyio.lowlevel import checkpoint
 from pydantic import JsonValue
 
 from microturn.background_agent.engine import AgentEngine, Control
+from microturn.background_agent.event_sender import EventSender
 from microturn.background_agent.event_size import fitted_event
 from microturn.background_agent.heard import newer_receipt
 from microturn.background_agent.worker_bus import BeatResult, Begun, EmitResult, TaskEntry, WorkerBus
@@ -33,20 +34,15 @@ KEPT_CHANGING = "I'm sorry, I couldn't keep up with the changes. Please ask me o
 """Said when the user has corrected the task more often than the engine is run."""
 RUNS = 8
 """How often the engine is run at most, so that corrections cannot keep a task from ending. Our choice."""
-_TERMINAL_TRIES = 8
+LISTEN_EVERY_S = 0.025
+"""How often an attempt that waits for a slow reader asks whether it has caught up. Our choice."""
+_AWAITED = frozenset({"tool_started", "tool_finished"})
+"""Kinds that an engine goes on after only once they are stored: what a tool does must not come before its record."""
 
 AttemptEnd: TypeAlias = Literal["final", "failed", "cancelled", "expired", "fenced"]
 """How an attempt ended; `fenced` in silence."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sending:
-    """An event under its number, on its way to the bus."""
-
-    event: DelegationEvent
-    finish: bool
 
 
 class Attempt:
@@ -67,11 +63,18 @@ class Attempt:
         self._note_receipts(begun.receipts)
         self._control = self._new_control()
         self._scope = anyio.CancelScope()
-        self._sending = anyio.Lock()
-        self._unsettled: _Sending | None = None
+        self._sender = EventSender(
+            bus,
+            entry.package.task_id,
+            begun.attempt,
+            begun.next_seq,
+            on_sent=self._note_sent,
+            on_error=self._note_error,
+        )
+        self._error: Exception | None = None
         self._caught_up = anyio.Event()
+        self._falls_behind = anyio.Event()
         self._backlog = 0
-        self._seq = begun.next_seq
         self._held: DelegationEvent | None = None
         self._end: AttemptEnd | None = None
         self._is_cancelled = False
@@ -81,6 +84,7 @@ class Attempt:
         """Run the engine to its end, whatever that is, and say how it ended."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._beat)
+            group.start_soon(self._sender.run)
             end = await self._work(engine, tools)
             group.cancel_scope.cancel()
         return end
@@ -93,23 +97,28 @@ class Attempt:
         text: str = "",
         detail: dict[str, JsonValue] | None = None,
     ) -> None:
-        """Send one event of the engine; see `Emit`. Waits while the reader is behind."""
+        """Send one event of the engine; see `Emit`. Waits while the reader is behind, and until tool calls are stored."""
         event = self._event(kind, speech, text, detail)
         if event.is_terminal:
             await self._finish(event)
-            await checkpoint()
-            return
-        if self._is_behind() and kind == "progress":
+        elif self._is_behind() and kind == "progress":
             self._held = event  # Of the reports that nobody has read yet, only the newest is worth sending.
             return
-        while self._is_behind():
-            await self._caught_up.wait()
-        async with self._sending:
+        else:
+            await self._catch_up()
             held, self._held = self._held, None
             if held is not None and kind != "progress":
-                await self._send(held)
-            await self._send(event)
+                await self._sender.put(held)
+            await self._sender.put(event)
+            if kind in _AWAITED:
+                await self._sender.all_sent()
         await checkpoint()
+
+    async def _catch_up(self) -> None:
+        """Wait until the reader is not behind."""
+        while self._is_behind():
+            self._falls_behind.set()
+            await self._caught_up.wait()
 
     def _event(
         self, kind: EventKind, speech: Speech | None, text: str, detail: dict[str, JsonValue] | None
@@ -119,7 +128,7 @@ class Attempt:
             DelegationEvent(
                 task_id=self._entry.package.task_id,
                 attempt=self._begun.attempt,
-                seq=self._seq,
+                seq=self._begun.next_seq,
                 kind=kind,
                 speech=speech,
                 text=text,
@@ -133,6 +142,7 @@ class Attempt:
         for _ in range(RUNS):
             self._control = self._new_control()
             self._is_refused, self._held = False, None
+            self._sender.open()
             failure, is_late = await self._run_engine(engine, tools)
             if self._end is None and not self._is_refused:
                 await self._conclude(failure, is_late=is_late)
@@ -156,116 +166,109 @@ class Attempt:
         self._scope = anyio.CancelScope(deadline=self._deadline_s)
         if self._is_cancelled:
             return None, False
+        failure: BaseException | None = None
         with self._scope:
             try:
                 await engine.run(self._entry.package, tools, self, self._control)
             except (Exception, SystemExit) as error:  # noqa: BLE001  # the boundary of the task: recorded, told as `failed`
                 _record(self._entry.package.task_id, error)
-                return error, False
-        return None, self._scope.cancelled_caught
+                failure = error
+        await self._sender.all_sent()
+        unsendable, self._error = self._error, None
+        failure = failure or unsendable
+        return failure, failure is None and self._scope.cancelled_caught
 
     async def _conclude(self, failure: BaseException | None, *, is_late: bool) -> None:
         """Send the terminal event of a run whose engine did not."""
         if self._is_cancelled:
-            await self._finish(self._event("cancelled", None, "", None))
+            await self._end_with(self._event("cancelled", None, "", None))
         elif is_late:
             self._control.news()  # It is true whatever the corrections were.
             late = self._event("expired", Speech(text=TOOK_TOO_LONG), TOOK_TOO_LONG, {"reason": "deadline"})
-            await self._finish(late)
+            await self._end_with(late)
         else:
             spoken, detail = _apology(failure)
-            await self._finish(self._event("failed", Speech(text=spoken), spoken, detail))
+            await self._end_with(self._event("failed", Speech(text=spoken), spoken, detail))
 
     async def _give_up(self) -> AttemptEnd:
         """End a task that was corrected too often. Each refusal is one more correction, so this ends."""
         while self._end is None:
             self._control.news()
             detail: dict[str, JsonValue] = {"reason": "corrections"}
-            await self._finish(self._event("failed", Speech(text=KEPT_CHANGING), KEPT_CHANGING, detail))
+            await self._end_with(self._event("failed", Speech(text=KEPT_CHANGING), KEPT_CHANGING, detail))
         return self._end
 
+    async def _end_with(self, event: DelegationEvent) -> None:
+        """Send a terminal event of our own; what the bus raises is raised, as there is nothing else to be told."""
+        self._sender.open()
+        await self._finish(event)
+        if self._error is not None:
+            raise self._error
+
     async def _finish(self, event: DelegationEvent) -> None:
-        """Send a terminal event, unless the user has corrected what it is built on.
-
-        A number that is taken is passed over.
-        """
-        async with self._sending:
-            await self._settle()
-            if self._end is not None:
-                _log.error("task %s: a %s after the end was left out", event.task_id, event.kind)
-                return
-            for _ in range(_TERMINAL_TRIES):
-                if event.kind in ("final", "failed") and event.revision < len(self._updates):
-                    self._refuse()
-                    return
-                result = await self._put(_Sending(self._numbered(event), finish=True))
-                if not result.duplicate:
-                    break
-
-    async def _send(self, event: DelegationEvent) -> None:
-        """Send an event that is not the last, unless the run that it comes from has ended."""
-        await self._settle()
-        if self._end is None and not self._is_refused:
-            await self._put(_Sending(self._numbered(event), finish=False))
-
-    async def _settle(self) -> None:
-        """Repeat a send that was cut short: whether the bus took it is not known, and repeating does no harm."""
-        if self._unsettled is not None:
-            await self._put(self._unsettled)
-
-    def _numbered(self, event: DelegationEvent) -> DelegationEvent:
-        return event.model_copy(update={"seq": self._seq})
-
-    async def _put(self, sending: _Sending) -> EmitResult:
-        """Send an event; its number is used up once the bus has answered, unless the bus refused it as corrected."""
-        event, self._unsettled = sending.event, sending
-        try:
-            result = await self._bus.emit(
-                event.task_id, self._begun.attempt, event.seq, event, finish=sending.finish
-            )
-        except Exception:
-            self._unsettled = None
-            raise
-        self._unsettled = None
-        if result.corrected:
+        """Send a terminal event, unless the user has corrected what it is built on."""
+        if self._end is not None:
+            _log.error("task %s: a %s after the end was left out", event.task_id, event.kind)
+        elif event.kind in ("final", "failed") and event.revision < len(self._updates):
             self._refuse()
-        elif not result.fenced:
-            self._note_sent(event, is_end=sending.finish, is_duplicate=result.duplicate)
-        self._heed(result)
-        return result
+        else:
+            await self._sender.put(event)
+            await self._sender.all_sent()
 
-    def _note_sent(self, event: DelegationEvent, *, is_end: bool, is_duplicate: bool) -> None:
-        """Keep what the bus has; an event that it has seen before is one whose sending was repeated."""
-        self._seq = event.seq + 1
-        if is_end and is_duplicate:
-            return  # The number went to another event, and the end is sent once more.
-        self._emitted.append(event)
-        if is_end:
-            self._end = _end_of(event.kind)
+    def _note_sent(self, events: Sequence[DelegationEvent], result: EmitResult) -> None:
+        """Keep what the bus has, and act on what it says."""
+        self._emitted.extend(events)
+        if events and events[-1].is_terminal:
+            self._end = _end_of(events[-1].kind)
+            self._sender.abandon()
+        if result.corrected:
+            self._sender.abandon()
+            self._refuse()
+        self._heed(result)
+
+    def _note_error(self, error: Exception) -> None:
+        """Break off the run, as what it has sent cannot be stored."""
+        self._error = error
+        self._scope.cancel()
 
     def _refuse(self) -> None:
         """Break off the run, which was to end without heeding a correction."""
         self._is_refused = True
+        self._sender.close()
         self._scope.cancel()
 
     async def _beat(self) -> None:
-        """Show that the attempt lives, four times per lease, and hear what the bus has to say."""
+        """Show that the attempt lives, four times per lease, and hear what the bus has to say.
+
+        Sooner while the engine waits for a slow reader, of which nothing else would tell.
+        """
         while self._end is None:
-            await anyio.sleep(self._lease_s / 4)
+            if not self._is_waited_for:
+                self._falls_behind = anyio.Event()
+                with anyio.move_on_after(self._lease_s / 4):
+                    await self._falls_behind.wait()
+            if self._is_waited_for:
+                await anyio.sleep(min(LISTEN_EVERY_S, self._lease_s / 4))
             self._heed(await self._bus.beat(self._entry, self._begun.attempt))
+
+    @property
+    def _is_waited_for(self) -> bool:
+        """Whether the engine waits until the reader has caught up."""
+        return self._caught_up.statistics().tasks_waiting > 0
 
     def _heed(self, result: EmitResult | BeatResult) -> None:
         """Act on what the bus says: stop, tell the engine, or let it send again."""
         self._updates.extend(result.updates)
         self._note_receipts(result.receipts)
         self._backlog = result.backlog
-        if not self._is_behind():
+        if self._is_waited_for and not self._is_behind():
             self._caught_up.set()
             self._caught_up = anyio.Event()
         if self._end is not None:
             return
         if result.fenced:
             self._end = "fenced"
+            self._sender.abandon()
             self._scope.cancel()
         elif result.cancel:
             self._is_cancelled = True
@@ -276,7 +279,7 @@ class Attempt:
             self._receipts[receipt.seq] = newer_receipt(self._receipts.get(receipt.seq), receipt)
 
     def _is_behind(self) -> bool:
-        return self._backlog > self._backlog_limit
+        return self._backlog + self._sender.unsent > self._backlog_limit
 
 
 def _end_of(kind: EventKind) -> AttemptEnd:

@@ -6,6 +6,7 @@ first. It has no leases: a test says when a task is taken away.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -14,7 +15,7 @@ from microturn.background_agent.worker_bus import BeatResult, Begun, EmitResult,
 from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Receipt, Speech
 
 _REFUSABLE = frozenset({"final", "failed"})
-"""Ends that are refused while there is a correction that the worker was not told of."""
+"""Ends that are refused while there is a correction that they do not take into account."""
 
 
 @dataclass(slots=True)
@@ -36,6 +37,13 @@ class TaskRecord:
     events: list[DelegationEvent] = field(default_factory=list)
     unread: int = 0
     done: anyio.Event = field(default_factory=anyio.Event)
+
+    def send(self, events: Sequence[DelegationEvent]) -> None:
+        """Take in events that are new."""
+        self.events.extend(events)
+        self.unread += len(events)
+        if events:
+            self.seq = events[-1].seq
 
     def kinds(self) -> list[EventKind]:
         """The kinds of its events in order."""
@@ -115,7 +123,7 @@ class InMemoryWorkerBus:
         )
 
     async def emit(
-        self, task_id: str, attempt: int, seq: int, event: DelegationEvent, *, finish: bool = False
+        self, task_id: str, attempt: int, events: Sequence[DelegationEvent], *, finish: bool = False
     ) -> EmitResult:
         """See `WorkerBus`."""
         record = self.tasks[task_id]
@@ -123,18 +131,19 @@ class InMemoryWorkerBus:
             return EmitResult(fenced=True)
         if record.ended:
             # The same end seen twice is a call that was repeated: it has succeeded.
-            return EmitResult() if finish and record.events[-1] == event else EmitResult(fenced=True)
-        if seq <= record.seq:
+            return EmitResult() if finish and record.events[-1] == events[-1] else EmitResult(fenced=True)
+        last = events[-1]
+        corrected = finish and last.kind in _REFUSABLE and last.revision < len(record.updates)
+        new = [event for event in events[: -1 if corrected else None] if event.seq > record.seq]
+        if finish and not corrected and not new:  # its number was used for another
+            new = [last.model_copy(update={"seq": record.seq + 1})]
+        if not new and not corrected:
             return EmitResult(duplicate=True, cancel=record.cancelled, backlog=record.unread)
-        if finish and event.kind in _REFUSABLE and record.updates_seen < len(record.updates):
-            return _news(record, corrected=True)
-        record.events.append(event)
-        record.seq = seq
-        record.unread += 1
-        if finish:
+        record.send(new)
+        if finish and not corrected:
             record.ended = True
             record.done.set()
-        return _news(record)
+        return _news(record, corrected=corrected)
 
     async def beat(self, entry: TaskEntry, attempt: int) -> BeatResult:
         """See `WorkerBus`."""

@@ -7,6 +7,7 @@ streams, leases in seconds and servers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,12 +43,12 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class EmitResult:
-    """What the queue says to one event."""
+    """What the queue says to some events."""
 
     fenced: bool = False
     """Whether another attempt owns the task; nothing was sent, and this attempt must stop in silence."""
     duplicate: bool = False
-    """Whether the number was seen before; nothing was sent, and all is well."""
+    """Whether all numbers were seen before; nothing was sent, and all is well."""
     cancel: bool = False
     """Whether the user no longer wants the task."""
     updates: tuple[str, ...] = ()
@@ -93,9 +94,14 @@ class WorkerBus(Protocol):
         """
 
     async def emit(
-        self, task_id: str, attempt: int, seq: int, event: DelegationEvent, *, finish: bool = False
+        self, task_id: str, attempt: int, events: Sequence[DelegationEvent], *, finish: bool = False
     ) -> EmitResult:
-        """Send one event; with `finish` also end the task and forget its entry, all in one step."""
+        """Send events whose numbers follow one another; with `finish` the last one ends the task and forgets its entry.
+
+        All in one step. Those whose numbers were used are left out, so that a call may be repeated; only a last
+        event is sent under the next number instead. Where a last event is refused as `corrected`, those before it
+        are sent all the same.
+        """
 
     async def beat(self, entry: TaskEntry, attempt: int) -> BeatResult:
         """Renew the lease of a task that really runs."""

@@ -138,22 +138,22 @@ class WorkerPort:
         )
 
     async def emit(
-        self, task_id: str, attempt: int, seq: int, event: DelegationEvent, *, finish: bool = False
+        self, task_id: str, attempt: int, events: Sequence[DelegationEvent], *, finish: bool = False
     ) -> EmitResult:
-        """Send one event; with `finish` also end the task and forget its entry, all in one step.
+        """Send events; with `finish` the last one ends the task and forgets its entry; see `WorkerBus`.
 
         Raises:
-            PackageTooLargeError: the event is larger than the bus carries.
+            PackageTooLargeError: an event is larger than the bus carries; none was sent.
             BusReplyError: the server refused for a reason that repeating cannot mend.
         """
         running = self._running.get(task_id)
         if running is None or running.attempt != attempt:
             return EmitResult(fenced=True)
         seen = running.notes_seen
-        reply = await self._send(running, seq, event, finish)
+        reply = await self._send(running, task_id, events, finish)
         if reply[0] == "renumber":
-            seq = int(reply[1]) + 1
-            reply = await self._send(running, seq, event.model_copy(update={"seq": seq}), finish)
+            last = events[-1].model_copy(update={"seq": int(reply[1]) + 1})
+            reply = await self._send(running, task_id, [last], finish)
         fenced, corrected = reply[0] == "fenced", reply[0] == "corrected"
         # A task ends only once, so the same end seen twice is a call that was repeated: it has succeeded.
         duplicate = reply[0] == "duplicate" and not finish
@@ -213,18 +213,21 @@ class WorkerPort:
             await command(self._clients.commands, "ZREM", self._keys.workers(), self.worker_id)
             await self._queue.leave()
 
-    async def _send(self, running: _Running, seq: int, event: DelegationEvent, finish: bool) -> list[str]:
-        encoded = event.encode()
-        if (size := len(encoded.encode())) > INLINE_LIMIT_BYTES:
-            raise PackageTooLargeError("delegation event", size=size, limit=INLINE_LIMIT_BYTES)
-        settings = self._settings
+    async def _send(
+        self, running: _Running, task_id: str, events: Sequence[DelegationEvent], finish: bool
+    ) -> list[str]:
+        settings, last = self._settings, events[-1]
+        words: list[str] = []
+        for event in events:
+            words += (event.kind, _encoded(event))
         return await self._call(
             "emit",
             running,
-            event.task_id,
-            *(running.delivery.entry, running.attempt, seq, event.kind, event.revision, encoded),
-            *("last" if finish else "", running.notes_seen, settings.stored_events),
+            task_id,
+            *(running.delivery.entry, running.attempt, events[0].seq, "last" if finish else ""),
+            *(last.revision, running.notes_seen, settings.stored_events),
             *(settings.retention_ms, settings.session_retention_ms),
+            *words,
         )
 
     async def _reject(self, delivery: Delivery, task_id: str) -> None:
@@ -258,3 +261,16 @@ class WorkerPort:
         running = self._running.get(task_id)
         if running is not None and running.attempt == attempt:
             del self._running[task_id]
+
+
+def _encoded(event: DelegationEvent) -> str:
+    """The event as JSON.
+
+    Raises:
+        PackageTooLargeError: it is larger than the bus carries.
+    """
+    encoded = event.encode()
+    # A character takes four bytes at most, so what is short need not be measured.
+    if 4 * len(encoded) > INLINE_LIMIT_BYTES and (size := len(encoded.encode())) > INLINE_LIMIT_BYTES:
+        raise PackageTooLargeError("delegation event", size=size, limit=INLINE_LIMIT_BYTES)
+    return encoded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 import anyio.lowlevel
@@ -11,11 +11,13 @@ from pydantic import JsonValue
 
 from microturn.background_agent import Control, Emit, EmitResult, TaskEntry
 from microturn.background_agent.attempt import KEPT_CHANGING, RUNS, TOOK_TOO_LONG, WENT_WRONG, Attempt
+from microturn.background_agent.event_sender import MOST_WAITING
 from microturn.background_agent.testing import InMemoryWorkerBus, TaskRecord
 from microturn.protocols import (
     INLINE_LIMIT_BYTES,
     ContextPackage,
     DelegationEvent,
+    EventKind,
     Receipt,
     Speech,
     UnavailableError,
@@ -118,11 +120,11 @@ async def test_an_event_that_the_bus_refuses_is_not_sent_again(monkeypatch: pyte
     emit_to_bus, refusals = stage.bus.emit, iter([True])
 
     async def refuses_once(
-        task_id: str, attempt: int, seq: int, event: DelegationEvent, *, finish: bool = False
+        task_id: str, attempt: int, events: Sequence[DelegationEvent], *, finish: bool = False
     ) -> EmitResult:
         if next(refusals, False):
             raise UnavailableError("the bus does not take this event")
-        return await emit_to_bus(task_id, attempt, seq, event, finish=finish)
+        return await emit_to_bus(task_id, attempt, events, finish=finish)
 
     monkeypatch.setattr(stage.bus, "emit", refuses_once)
 
@@ -297,35 +299,43 @@ async def test_a_second_attempt_knows_the_receipts_from_the_start() -> None:
     assert await stage.run(answers) == "final"
 
 
-class UncertainBus(InMemoryWorkerBus):
-    """A bus whose answer to one event is kept back, so that whoever sends it can be cut short."""
+class SlowBus(InMemoryWorkerBus):
+    """A bus whose answer to one event comes late, so that whoever sends it can be cut short."""
 
-    def __init__(self, kept_back: int, *, is_taken: bool) -> None:
+    def __init__(self, late: int, *, is_taken: bool) -> None:
+        """`is_taken`: whether the bus has the event at once, or only when it answers."""
         super().__init__()
-        self._kept_back = kept_back
+        self.calls: list[list[int]] = []
+        self._late = late
         self._is_taken = is_taken
 
     async def emit(
-        self, task_id: str, attempt: int, seq: int, event: DelegationEvent, *, finish: bool = False
+        self, task_id: str, attempt: int, events: Sequence[DelegationEvent], *, finish: bool = False
     ) -> EmitResult:
-        if seq != self._kept_back:
-            return await super().emit(task_id, attempt, seq, event, finish=finish)
-        self._kept_back = -1
+        self.calls.append([event.seq for event in events])
+        if self._late not in self.calls[-1]:
+            return await super().emit(task_id, attempt, events, finish=finish)
+        self._late = -1
+        if not self._is_taken:
+            await anyio.sleep(0.1)
+        result = await super().emit(task_id, attempt, events, finish=finish)
         if self._is_taken:
-            await super().emit(task_id, attempt, seq, event, finish=finish)
-        await anyio.sleep_forever()
-        raise AssertionError("unreachable")
+            await anyio.sleep(0.1)
+        return result
 
 
 @pytest.mark.parametrize("is_taken", [True, False])
-async def test_an_event_whose_sending_was_cut_short_takes_no_other_events_number(is_taken: bool) -> None:
+@pytest.mark.parametrize("kind", ["progress", "partial", "tool_started"])
+async def test_an_event_whose_sender_was_cut_short_takes_no_other_events_number(
+    kind: EventKind, is_taken: bool
+) -> None:
     stage = Stage()
-    stage.bus = UncertainBus(2, is_taken=is_taken)
+    stage.bus = SlowBus(2, is_taken=is_taken)
 
     async def cuts_a_report_short(emit: Emit, control: Control) -> None:
         await emit("tool_started", text="1")
         with anyio.move_on_after(0.02):
-            await emit("progress", text="2")
+            await emit(kind, text="2")
         await emit("tool_finished", text="3")
         await emit("final", text="4")
 
@@ -335,14 +345,123 @@ async def test_an_event_whose_sending_was_cut_short_takes_no_other_events_number
 
 @pytest.mark.parametrize("is_taken", [True, False])
 async def test_an_end_whose_sending_the_deadline_cut_short_is_the_only_end(is_taken: bool) -> None:
-    stage = Stage(deadline_s=0.1)
-    stage.bus = UncertainBus(1, is_taken=is_taken)
+    stage = Stage(deadline_s=0.05)
+    stage.bus = SlowBus(1, is_taken=is_taken)
 
     async def answers(emit: Emit, control: Control) -> None:
         await emit("final", text="in time")
 
     assert await stage.run(answers, lease_s=60) == "final"
     assert [e.text for e in stage.record.events] == ["in time"]
+
+
+async def test_what_is_emitted_while_a_call_is_under_way_goes_together_and_nobody_waits_for_it() -> None:
+    stage = Stage()
+    bus = stage.bus = SlowBus(1, is_taken=True)
+    emitted_s: list[float] = []
+
+    async def talks(emit: Emit, control: Control) -> None:
+        began_s = anyio.current_time()
+        for number in range(20):
+            await emit("partial", text=str(number))
+        emitted_s.append(anyio.current_time() - began_s)
+        await emit("final", text="end")
+
+    assert await stage.run(talks) == "final"
+    assert emitted_s[0] < 0.08  # The first answer takes 0.1 s.
+    assert bus.calls == [[1], list(range(2, 22))]
+    assert [e.text for e in stage.record.events] == [*map(str, range(20)), "end"]
+
+
+@pytest.mark.parametrize("kind", ["tool_started", "tool_finished"])
+async def test_an_engine_goes_on_after_a_record_of_a_tool_call_only_once_it_is_stored(
+    kind: EventKind,
+) -> None:
+    stage = Stage()
+    stage.bus = SlowBus(2, is_taken=False)
+
+    async def calls_a_tool(emit: Emit, control: Control) -> None:
+        await emit("partial", text="first")
+        await emit(kind, text="call")
+        assert [e.text for e in stage.record.events] == ["first", "call"]
+        await emit("final")
+
+    assert await stage.run(calls_a_tool) == "final"
+
+
+async def test_no_more_than_a_bounded_number_of_events_waits_to_be_sent() -> None:
+    stage = Stage()
+    bus = stage.bus = SlowBus(1, is_taken=True)
+
+    async def talks(emit: Emit, control: Control) -> None:
+        for number in range(MOST_WAITING + 10):
+            await emit("partial", text=str(number))
+        await emit("final")
+
+    assert await stage.run(talks) == "final"
+    assert bus.calls[:2] == [[1], list(range(2, MOST_WAITING + 2))]
+    assert [e.seq for e in stage.record.events] == list(range(1, MOST_WAITING + 12))
+
+
+async def test_what_came_before_a_refused_end_is_sent_and_what_came_after_it_is_not() -> None:
+    stage = Stage()
+    stage.bus = SlowBus(1, is_taken=True)
+    seen: list[list[str]] = []
+
+    async def answers(emit: Emit, control: Control) -> None:
+        seen.append([e.text for e in control.emitted])
+        if control.updates:
+            await emit("final", text="heeded")
+            return
+        async with anyio.create_task_group() as tasks:
+            await emit("partial", text="one")
+            await emit("partial", text="two")
+            stage.bus.update("t", "the other one")
+            tasks.start_soon(_emit_final, emit)
+            await anyio.wait_all_tasks_blocked()
+            await emit("partial", text="too late")
+            await anyio.sleep_forever()
+
+    assert await stage.run(answers) == "final"
+    assert seen == [[], ["one", "two"]]
+    assert [(e.seq, e.text) for e in stage.record.events] == [(1, "one"), (2, "two"), (3, "heeded")]
+
+
+async def _emit_final(emit: Emit) -> None:
+    await emit("final", text="not heeded")
+
+
+async def test_what_waits_when_the_deadline_passes_comes_before_the_end() -> None:
+    stage = Stage(deadline_s=0.05)
+    stage.bus = SlowBus(1, is_taken=True)
+
+    async def talks_and_hangs(emit: Emit, control: Control) -> None:
+        for number in range(3):
+            await emit("partial", text=str(number))
+        await anyio.sleep_forever()
+
+    assert await stage.run(talks_and_hangs) == "expired"
+    assert [(e.seq, e.kind) for e in stage.record.events] == [
+        (1, "partial"),
+        (2, "partial"),
+        (3, "partial"),
+        (4, "expired"),
+    ]
+
+
+async def test_an_attempt_that_is_fenced_while_events_wait_sends_none_of_them() -> None:
+    stage = Stage()
+    stage.bus = SlowBus(1, is_taken=False)
+
+    async def talks(emit: Emit, control: Control) -> None:
+        await emit("partial", text="one")
+        await emit("partial", text="two")
+        await stage.bus.begin(TaskEntry("", stage.package))  # Another takes over.
+        await emit("tool_started", text="three")
+        raise AssertionError("the engine went on")
+
+    assert await stage.run(talks) == "fenced"
+    assert stage.record.events == []
 
 
 async def test_an_event_that_cannot_be_encoded_is_the_engines_failure_and_keeps_its_number_free() -> None:
@@ -442,3 +561,21 @@ async def test_a_reader_that_never_reads_does_not_outlast_the_deadline() -> None
 
     assert await stage.run(talks, backlog_limit=3) == "expired"
     assert stage.record.kinds() == ["partial"] * 4 + ["expired"]
+
+
+async def test_an_attempt_that_waits_for_a_slow_reader_hears_soon_that_it_has_caught_up() -> None:
+    stage = Stage()
+    waited_s: list[float] = []
+
+    async def talks(emit: Emit, control: Control) -> None:
+        for number in range(4):
+            await emit("partial", text=str(number))
+        stage.record.unread = 0
+        began_s = anyio.current_time()
+        await emit("partial", text="4")
+        waited_s.append(anyio.current_time() - began_s)
+        await emit("final")
+
+    assert await stage.run(talks, lease_s=8.0, backlog_limit=3) == "final"
+    assert waited_s[0] < 1.0  # A beat comes every 2 s.
+    assert len(stage.record.events) == 6

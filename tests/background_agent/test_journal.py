@@ -69,12 +69,13 @@ class MortalBus(InMemoryWorkerBus):
         self.death = Death(None)
 
     async def emit(
-        self, task_id: str, attempt: int, seq: int, event: DelegationEvent, *, finish: bool = False
+        self, task_id: str, attempt: int, events: Sequence[DelegationEvent], *, finish: bool = False
     ) -> EmitResult:
-        names = [name for name, kind in KINDS.items() if kind == event.kind]
+        kinds = {event.kind for event in events}
+        names = [name for name, kind in KINDS.items() if kind in kinds]
         for name in names:
             await self.death.at(f"before {name}")
-        result = await super().emit(task_id, attempt, seq, event, finish=finish)
+        result = await super().emit(task_id, attempt, events, finish=finish)
         for name in names:
             await self.death.at(f"after {name}")
         return result

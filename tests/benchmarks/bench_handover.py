@@ -75,7 +75,7 @@ async def run_task(port: WorkerPort, entry: TaskEntry, begun: Begun, begun_s: fl
             event = DelegationEvent(
                 task_id=task_id, attempt=attempt, seq=seq, kind="partial", detail={"pid": os.getpid()}
             )
-            await port.emit(task_id, attempt, seq, event)
+            await port.emit(task_id, attempt, [event])
             seq += 1
             if number % 8 == 0:
                 await port.beat(entry, attempt)
@@ -87,7 +87,7 @@ async def run_task(port: WorkerPort, entry: TaskEntry, begun: Begun, begun_s: fl
         kind="final",
         detail={"begun_s": begun_s},
     )
-    await port.emit(task_id, attempt, seq, final, finish=True)
+    await port.emit(task_id, attempt, [final], finish=True)
 
 
 async def worker(url: str) -> None:

@@ -79,7 +79,7 @@ async def work(port: WorkerPort) -> None:
             kind="final" if number == PARTS - 1 else "partial",
             speech=Speech(text=f"here is piece-{number:02}", priority=-number),
         )
-        result = await port.emit(task_id, 1, seq, event, finish=event.is_terminal)
+        result = await port.emit(task_id, 1, [event], finish=event.is_terminal)
         assert not result.fenced
         seq += 1
         await anyio.sleep(0.5)

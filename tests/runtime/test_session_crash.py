@@ -55,7 +55,7 @@ async def answer(worker: WorkerPort) -> None:
     event = DelegationEvent(
         task_id=task_id, attempt=begun.attempt, seq=seq, kind="final", speech=Speech(text=" ".join(WORDS))
     )
-    await worker.emit(task_id, begun.attempt, seq, event, finish=True)
+    await worker.emit(task_id, begun.attempt, [event], finish=True)
 
 
 async def ledger_when(url: str, is_so: Callable[[SessionLedger], bool]) -> SessionLedger:

@@ -128,7 +128,7 @@ async def make_session(settings: BusSettings) -> None:
         begun = await worker.begin(await worker.take())
         assert begun is not None
         event = DelegationEvent(task_id="task-1", attempt=1, seq=1, kind="final", speech=Speech(text=SECRET))
-        await worker.emit("task-1", begun.attempt, 1, event, finish=True)
+        await worker.emit("task-1", begun.attempt, [event], finish=True)
 
 
 def test_a_session_of_a_process_that_is_gone_can_be_looked_into(

@@ -57,13 +57,13 @@ async def test_a_whole_task_runs_with_a_tenants_rights(
         assert await port.cancel("never-begun", "enough") == "ended"
         assert await worker.begin(await worker.take()) is not None
         assert await port.update("a", "make it two") == "stored"
-        await worker.emit("a", 1, 1, partial("a", 1, 1))
+        await worker.emit("a", 1, [partial("a", 1, 1)])
         assert await other.begin(await other.take()) is None  # what was cancelled
         entry = await other.take()  # the first worker is silent
         assert await other.begin(entry) is not None
         assert not (await other.beat(entry, 2)).fenced
         final = DelegationEvent(task_id="a", attempt=2, seq=2, kind="final", revision=1)
-        await other.emit("a", 2, 2, final, finish=True)
+        await other.emit("a", 2, [final], finish=True)
         kinds: list[str] = []
         async for event in port.events():
             assert isinstance(event, DelegationEvent)

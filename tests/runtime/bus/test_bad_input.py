@@ -86,7 +86,7 @@ async def begin(worker: WorkerPort) -> tuple[TaskEntry, Begun]:
 
 async def finish(worker: WorkerPort, task_id: str, begun: Begun) -> None:
     event = DelegationEvent(task_id=task_id, attempt=begun.attempt, seq=begun.next_seq, kind="final")
-    assert not (await worker.emit(task_id, begun.attempt, begun.next_seq, event, finish=True)).fenced
+    assert not (await worker.emit(task_id, begun.attempt, [event], finish=True)).fenced
 
 
 async def ended(port: DelegationPort, task_id: str) -> DelegationEvent:
@@ -168,7 +168,7 @@ async def test_notes_receipts_and_records_that_cannot_be_read_are_left_out(
         assert begun.updates == ("make it two",)
         for junk in JUNK:
             await command(clients.commands, "RPUSH", keys.notes(0, "a"), junk)
-        assert not (await worker.emit("a", 1, begun.next_seq, partial("a", 1, begun.next_seq))).fenced
+        assert not (await worker.emit("a", 1, [partial("a", 1, begun.next_seq)])).fenced
         assert not (await worker.beat(entry, 1)).fenced
         receipt = Receipt(task_id="a", seq=begun.next_seq, state="heard", words_heard=2, session_ms=9)
         await command(clients.commands, "HSET", keys.receipts(0, "a"), str(begun.next_seq), "[]")

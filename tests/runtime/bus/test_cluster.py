@@ -102,7 +102,7 @@ async def test_updates_cancels_and_acknowledgements_reach_every_shard(
             assert (await worker.beat(entry, begun.attempt)).updates == ("make it two",)
             assert await port.cancel(task_id, "enough") == "asked"
             cancelled = DelegationEvent(task_id=task_id, attempt=1, seq=1, kind="cancelled")
-            await worker.emit(task_id, 1, 1, cancelled, finish=True)
+            await worker.emit(task_id, 1, [cancelled], finish=True)
         seen = await collect(port, SHARDS)
         assert {events[-1].kind for events in seen.values()} == {"cancelled"}
 
@@ -122,7 +122,7 @@ async def test_a_session_moves_to_another_runtime_with_its_promises(
             assert [promise.task_id for promise in ledger.promises] == [f"t{shard}"]
             assert await worker.begin(await worker.take()) is not None
             final = DelegationEvent(task_id=f"t{shard}", attempt=1, seq=1, kind="final")
-            await worker.emit(f"t{shard}", 1, 1, final, finish=True)
+            await worker.emit(f"t{shard}", 1, [final], finish=True)
         with anyio.fail_after(5):
             ended: set[str] = set()
             async for event in second.events():

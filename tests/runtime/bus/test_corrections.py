@@ -49,12 +49,12 @@ async def test_an_end_that_was_corrected_is_refused_and_its_number_stays_free(
         await port.submit(package("a"))
         await begin(worker)
         assert await port.update("a", "no, Paris") == "stored"
-        refused = await worker.emit("a", 1, 1, event(1, kind), finish=True)
+        refused = await worker.emit("a", 1, [event(1, kind)], finish=True)
         assert (refused.corrected, refused.updates, refused.fenced) == (True, ("no, Paris",), False)
         assert (await port.ledger("session")).promises[0].revision == 1
-        again = await worker.emit("a", 1, 1, event(1, kind), finish=True)
+        again = await worker.emit("a", 1, [event(1, kind)], finish=True)
         assert (again.corrected, again.updates) == (True, ())
-        assert not (await worker.emit("a", 1, 1, event(1, kind, revision=1), finish=True)).corrected
+        assert not (await worker.emit("a", 1, [event(1, kind, revision=1)], finish=True)).corrected
         _, ended = await take(port, 2)
         assert isinstance(ended, DelegationEvent)
         assert (ended.seq, ended.kind, ended.revision) == (1, kind, 1)
@@ -67,8 +67,8 @@ async def test_what_is_no_answer_ends_a_corrected_task_and_partials_go_through(
         await port.submit(package("a"))
         await begin(worker)
         await port.update("a", "no, Paris")
-        assert not (await worker.emit("a", 1, 1, event(1, "partial"))).corrected
-        assert not (await worker.emit("a", 1, 2, event(2, "cancelled"), finish=True)).corrected
+        assert not (await worker.emit("a", 1, [event(1, "partial")])).corrected
+        assert not (await worker.emit("a", 1, [event(2, "cancelled")], finish=True)).corrected
         events = await take(port, 3)
         assert [each.kind for each in events if isinstance(each, DelegationEvent)] == [
             "accepted",
@@ -83,10 +83,10 @@ async def test_an_end_under_a_used_number_is_refused_too_where_it_was_corrected(
     async with open_delegation_port(settings) as port, open_worker_port(settings) as worker:
         await port.submit(package("a"))
         await begin(worker)
-        await worker.emit("a", 1, 1, event(1, "partial"))
+        await worker.emit("a", 1, [event(1, "partial")])
         await port.update("a", "no, Paris")
-        assert (await worker.emit("a", 1, 1, event(1), finish=True)).corrected
-        assert not (await worker.emit("a", 1, 1, event(1, revision=1), finish=True)).corrected
+        assert (await worker.emit("a", 1, [event(1)], finish=True)).corrected
+        assert not (await worker.emit("a", 1, [event(1, revision=1)], finish=True)).corrected
         events = await take(port, 3)
         assert [each.seq for each in events if isinstance(each, DelegationEvent)] == [0, 1, 2]
 
@@ -102,12 +102,12 @@ async def test_an_end_that_was_sent_before_the_correction_stays_sent_when_it_is_
         await port.submit(package("a"))
         entry = await worker.take()
         assert await worker.begin(entry) is not None
-        await worker.emit("a", 1, 1, event(1), finish=True)
+        await worker.emit("a", 1, [event(1)], finish=True)
         assert await port.update("a", "no, Paris") == "ended"
         _, _, delivered, _ = entry.entry_id.split("/")
         run = Scripts(clients.commands).run  # because the port forgets a task that it has ended
         keys = Keys(settings.tenant, 1).of_task(0, "a", port.runtime_id)
-        repeated = (delivered, 1, 1, "final", 0, event(1).encode(), "last", 0, 256, 1000, 1000)
+        repeated = (delivered, 1, 1, "last", 0, 0, 256, 1000, 1000, "final", event(1).encode())
         assert (await run("emit", keys, *repeated))[0] == "duplicate"
         assert await command(clients.commands, "XLEN", keys[1]) == 2
 
@@ -120,7 +120,7 @@ async def test_a_correction_that_comes_too_late_is_refused_visibly(
         await begin(worker)
         assert port.update_nowait("a", "in time")
         await port.flush()
-        await worker.emit("a", 1, 1, event(1, revision=1), finish=True)
+        await worker.emit("a", 1, [event(1, revision=1)], finish=True)
         assert port.update_nowait("a", "too late")
         assert port.update_nowait("unheard-of", "anything")
         events = await take(port, 4)

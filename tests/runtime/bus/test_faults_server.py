@@ -131,7 +131,7 @@ async def test_workers_drain_a_server_whose_memory_is_full_of_waiting_tasks(
                     event = DelegationEvent(
                         task_id=entry.package.task_id, attempt=1, seq=begun.next_seq, kind="final"
                     )
-                    await worker.emit(event.task_id, 1, begun.next_seq, event, finish=True)
+                    await worker.emit(event.task_id, 1, [event], finish=True)
         assert await port.submit(package("again")) == "accepted"
 
 
@@ -163,10 +163,10 @@ async def test_events_wait_on_the_server_while_their_reader_is_slow_and_come_wit
         assert await worker.begin(await worker.take()) is not None
         for seq in range(1, parts + 1):
             event = DelegationEvent(task_id="a", attempt=1, seq=seq, kind="partial", text=str(seq - 1))
-            result = await worker.emit("a", 1, seq, event)
+            result = await worker.emit("a", 1, [event])
         assert result.backlog == parts + 1
         last = DelegationEvent(task_id="a", attempt=1, seq=parts + 1, kind="final")
-        await worker.emit("a", 1, parts + 1, last, finish=True)
+        await worker.emit("a", 1, [last], finish=True)
         assert_whole((await collect(port, 1))["a"], parts)
 
 

@@ -40,7 +40,7 @@ async def test_tool_calls_are_told_to_a_second_attempt_even_where_other_events_w
         assert await silent.begin(await silent.take()) is not None
         await anext(port.events())
         for seq in range(1, 21):
-            await silent.emit("a", 1, seq, event(seq, calls.get(seq, "partial")))
+            await silent.emit("a", 1, [event(seq, calls.get(seq, "partial"))])
             await anext(port.events())
             await port.acknowledge("a", seq)
         begun = await other.begin(await other.take())

@@ -96,7 +96,7 @@ async def test_a_running_worker_is_told_of_each_fate_once_and_of_no_steps_on_the
         assert told.updates == ()
         port.receipt_nowait("session", receipt("heard", 9))
         await port.flush()
-        result = await worker.emit("a", 1, 1, partial("a", 1, 1))
+        result = await worker.emit("a", 1, [partial("a", 1, 1)])
         assert [(each.state, each.words_heard) for each in result.receipts] == [("heard", 9)]
         assert (await worker.beat(entry, 1)).receipts == ()
 
@@ -112,7 +112,7 @@ async def test_a_second_attempt_begins_with_the_newest_receipts(
         await port.submit(package("a"))
         assert await silent.begin(await silent.take()) is not None
         for seq in (1, 2, 3):
-            await silent.emit("a", 1, seq, partial("a", 1, seq))
+            await silent.emit("a", 1, [partial("a", 1, seq)])
         port.receipt_nowait("session", receipt("woven", 2, seq=2))
         port.receipt_nowait("session", receipt("heard", 9, seq=1))
         await port.flush()

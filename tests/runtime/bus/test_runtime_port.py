@@ -159,7 +159,7 @@ async def test_a_process_that_was_stopped_past_a_deadline_asks_before_it_gives_a
         ahead_s = 60.0
         await anyio.sleep(1.5)  # it has looked at least once, and again after a grace
         final = DelegationEvent(task_id="a", attempt=1, seq=1, kind="final")
-        assert not (await worker.emit("a", 1, 1, final, finish=True)).fenced
+        assert not (await worker.emit("a", 1, [final], finish=True)).fenced
         assert [event.kind for event in await until_terminal(port)] == ["accepted", "final"]
 
 
@@ -187,7 +187,7 @@ async def test_what_was_not_acknowledged_is_given_again_to_the_same_runtime_id(
                 event = DelegationEvent(
                     task_id="a", attempt=1, seq=seq, kind="final" if seq == 4 else "partial"
                 )
-                await worker.emit("a", 1, seq, event, finish=seq == 4)
+                await worker.emit("a", 1, [event], finish=seq == 4)
             assert [event.seq for event in await until_terminal(port)] == [0, 1, 2, 3, 4]
             await port.acknowledge("a", 2)
         async with open_delegation_port(settings, runtime_id="r") as port:

@@ -67,7 +67,7 @@ async def test_a_runtime_that_reopens_a_session_is_given_all_of_it_and_what_come
     ):
         await old.submit(package("a", intent="what was asked"))
         await begin(worker)
-        await worker.emit("a", 1, 1, partial("a", 1, 1))
+        await worker.emit("a", 1, [partial("a", 1, 1)])
         await old.submit(package("b"))
         old.receipt_nowait(
             "session", Receipt(task_id="a", seq=1, state="woven", words_heard=1, words_total=2, session_ms=9)
@@ -86,8 +86,8 @@ async def test_a_runtime_that_reopens_a_session_is_given_all_of_it_and_what_come
         assert (second.task_id, second.task_state) == ("b", "queued")
         assert [(receipt.seq, receipt.words_heard) for receipt in first.receipts] == [(1, 1)]
         assert first.made_ms <= second.made_ms
-        assert not (await worker.emit("a", 1, 2, partial("a", 1, 2))).fenced
-        assert not (await worker.emit("a", 1, 3, final("a", 3), finish=True)).fenced
+        assert not (await worker.emit("a", 1, [partial("a", 1, 2)])).fenced
+        assert not (await worker.emit("a", 1, [final("a", 3)], finish=True)).fenced
         later = await take(new, 2)
         assert [(event.task_id, event.seq) for event in later if isinstance(event, DelegationEvent)] == [
             ("a", 2),
@@ -108,7 +108,7 @@ async def test_the_runtime_that_lost_a_session_is_told_once_and_gets_nothing_mor
         await old.submit(package("mine", session_id="other"))
         await begin(worker)
         await new.reopen("session")
-        await worker.emit("a", 1, 1, partial("a", 1, 1))
+        await worker.emit("a", 1, [partial("a", 1, 1)])
         accepted, also_accepted, moved = await take(old, 3)
         assert moved == SessionMoved("session")
         assert isinstance(accepted, DelegationEvent)
@@ -174,9 +174,9 @@ async def test_events_that_come_while_a_session_is_taken_over_are_neither_lost_n
 
         async def work() -> None:
             for seq in range(1, last):
-                await worker.emit("a", 1, seq, partial("a", 1, seq))
+                await worker.emit("a", 1, [partial("a", 1, seq)])
                 await anyio.sleep(0.001)
-            await worker.emit("a", 1, last, final("a", last), finish=True)
+            await worker.emit("a", 1, [final("a", last)], finish=True)
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(work)
@@ -213,7 +213,7 @@ async def test_a_task_that_waits_follows_its_session_and_is_begun_for_it(
             taken[entry.package.task_id] = await worker.begin(entry)
         assert taken["a"] is not None
         assert (taken["b"], taken["late"]) == (None, None)
-        await worker.emit("a", 1, 1, final("a", 1), finish=True)
+        await worker.emit("a", 1, [final("a", 1)], finish=True)
         events = {
             (event.task_id, event.kind) for event in await take(new, 3) if isinstance(event, DelegationEvent)
         }
@@ -280,7 +280,7 @@ async def test_who_leaves_a_session_cancels_what_is_open_and_declines_what_is_ow
             assert port.submit_nowait(package(name))
         await begin(worker)
         await begin(worker)
-        await worker.emit("done", 1, 1, final("done", 1), finish=True)
+        await worker.emit("done", 1, [final("done", 1)], finish=True)
         port.promise_nowait("session", "done", "spoken")
         port.leave_nowait("session")
         await port.flush()
@@ -292,7 +292,7 @@ async def test_who_leaves_a_session_cancels_what_is_open_and_declines_what_is_ow
         }
         assert promises["waiting"].task_state == "cancelled"
         cancelled = DelegationEvent(task_id="running", attempt=1, seq=1, kind="cancelled")
-        assert (await worker.emit("running", 1, 1, cancelled)).cancel
+        assert (await worker.emit("running", 1, [cancelled])).cancel
 
 
 async def test_session_times_are_told_by_one_clock_however_often_the_session_moved(
@@ -312,7 +312,7 @@ async def test_session_times_are_told_by_one_clock_however_often_the_session_mov
         port.enter_nowait("session", 100_000)
         await port.submit(package("a"))
         await begin(worker)
-        await worker.emit("a", 1, 1, remind("a", 1, 130_000))
+        await worker.emit("a", 1, [remind("a", 1, 130_000)])
         for reopened, runtime in enumerate((two, port)):
             await anyio.sleep(0.2)
             ledger = await runtime.reopen("session")
@@ -321,7 +321,7 @@ async def test_session_times_are_told_by_one_clock_however_often_the_session_mov
             assert reminder.speech.not_before_ms is not None
             left_ms = reminder.speech.not_before_ms - ledger.elapsed_ms
             assert 25_000 < left_ms <= 30_000 - 200 * (reopened + 1) + 50
-        await worker.emit("a", 1, 2, remind("a", 2, 130_000))
+        await worker.emit("a", 1, [remind("a", 2, 130_000)])
         seqs = {}
         while 2 not in seqs:
             for item in await take(port, 1):
@@ -369,11 +369,11 @@ async def test_events_that_nobody_took_in_are_kept_for_who_reopens_however_many(
         await port.submit(package("a"))
         await begin(worker)
         for seq in range(1, 20):
-            await worker.emit("a", 1, seq, partial("a", 1, seq))
+            await worker.emit("a", 1, [partial("a", 1, seq)])
         assert len((await port.ledger("session")).promises[0].events) == 20
         await take(port, 20)
         await port.acknowledge("a", 18)
-        await worker.emit("a", 1, 20, partial("a", 1, 20))
+        await worker.emit("a", 1, [partial("a", 1, 20)])
         assert [event.seq for event in (await port.ledger("session")).promises[0].events] == [17, 18, 19, 20]
 
 

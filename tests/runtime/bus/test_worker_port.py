@@ -43,9 +43,9 @@ async def test_a_task_is_run_once_and_its_events_keep_their_order(
         assert (begun.attempt, begun.next_seq, begun.emitted) == (1, 1, ())
         assert 28 < begun.remaining_s <= 30
         for seq in range(1, 20):
-            assert not (await bus.emit("a", 1, seq, partial("a", 1, seq))).duplicate
+            assert not (await bus.emit("a", 1, [partial("a", 1, seq)])).duplicate
         final = DelegationEvent(task_id="a", attempt=1, seq=20, kind="final")
-        await bus.emit("a", 1, 20, final, finish=True)
+        await bus.emit("a", 1, [final], finish=True)
         events = [await anext(port.events()) for _ in range(21)]
         assert [event.seq for event in events if isinstance(event, DelegationEvent)] == list(range(21))
         with anyio.move_on_after(settings.lease_s * 2) as scope:
@@ -59,8 +59,8 @@ async def test_a_number_that_was_seen_is_a_duplicate_and_is_not_sent_again(
     async with open_delegation_port(settings) as port, open_worker_port(settings) as worker:
         await port.submit(package("a"))
         assert await worker.begin(await worker.take()) is not None
-        first = await worker.emit("a", 1, 1, partial("a", 1, 1))
-        again = await worker.emit("a", 1, 1, partial("a", 1, 1))
+        first = await worker.emit("a", 1, [partial("a", 1, 1)])
+        again = await worker.emit("a", 1, [partial("a", 1, 1)])
         assert (first.duplicate, again.duplicate) == (False, True)
         assert first.backlog == again.backlog
 
@@ -71,9 +71,9 @@ async def test_a_last_event_is_sent_even_under_a_number_that_was_used(
     async with open_delegation_port(settings) as port, open_worker_port(settings) as worker:
         await port.submit(package("a"))
         assert await worker.begin(await worker.take()) is not None
-        await worker.emit("a", 1, 1, partial("a", 1, 1))
+        await worker.emit("a", 1, [partial("a", 1, 1)])
         cancelled = DelegationEvent(task_id="a", attempt=1, seq=1, kind="cancelled")
-        assert not (await worker.emit("a", 1, 1, cancelled, finish=True)).duplicate
+        assert not (await worker.emit("a", 1, [cancelled], finish=True)).duplicate
         events = [await anext(port.events()) for _ in range(3)]
         assert [(event.seq, event.kind) for event in events if isinstance(event, DelegationEvent)] == [
             (0, "accepted"),
@@ -94,15 +94,15 @@ async def test_a_silent_worker_is_replaced_told_what_was_said_and_fenced(
         entry = await silent.take()
         assert await silent.begin(entry) is not None
         for seq in (1, 2):
-            await silent.emit("a", 1, seq, partial("a", 1, seq))
+            await silent.emit("a", 1, [partial("a", 1, seq)])
         taken_over = await other.take()
         begun = await other.begin(taken_over)
         assert begun is not None
         assert (begun.attempt, begun.next_seq) == (2, 3)
         assert [event.text for event in begun.emitted] == ["part 1", "part 2"]
-        assert (await silent.emit("a", 1, 3, partial("a", 1, 3))).fenced
+        assert (await silent.emit("a", 1, [partial("a", 1, 3)])).fenced
         assert (await silent.beat(entry, 1)).fenced
-        assert not (await other.emit("a", 2, 3, partial("a", 2, 3))).fenced
+        assert not (await other.emit("a", 2, [partial("a", 2, 3)])).fenced
         assert await silent.begin(entry) is None
 
 
@@ -159,11 +159,11 @@ async def test_a_running_task_is_told_of_a_cancel_and_of_each_update_once(
         assert await port.update("a", "make it two") == "stored"
         assert await port.update("a", "no, three") == "stored"
         assert (await worker.beat(entry, 1)).updates == ("make it two", "no, three")
-        result = await worker.emit("a", 1, 1, partial("a", 1, 1))
+        result = await worker.emit("a", 1, [partial("a", 1, 1)])
         assert (result.updates, result.cancel) == ((), False)
         assert await port.cancel("a", "enough") == "asked"
         assert (await worker.beat(entry, 1)).cancel
-        assert (await worker.emit("a", 1, 2, partial("a", 1, 2))).cancel
+        assert (await worker.emit("a", 1, [partial("a", 1, 2)])).cancel
 
 
 async def test_two_calls_under_way_do_not_both_bring_an_update(
@@ -238,7 +238,7 @@ async def test_a_running_task_whose_worker_is_dead_is_cancelled_at_once(
         assert await dead.begin(await dead.take()) is not None
         await anyio.sleep(settings.lease_s + 0.05)
         assert await port.cancel("a", "enough") == "ended"
-        assert (await dead.emit("a", 1, 1, partial("a", 1, 1))).fenced
+        assert (await dead.emit("a", 1, [partial("a", 1, 1)])).fenced
         assert await _pending(settings) == 0
 
 
@@ -276,7 +276,7 @@ async def test_a_worker_sees_how_far_the_reader_is_behind(
         await port.submit(package("a"))
         assert await worker.begin(await worker.take()) is not None
         for seq in range(1, 1001):  # nobody iterates over the events
-            result = await worker.emit("a", 1, seq, partial("a", 1, seq))
+            result = await worker.emit("a", 1, [partial("a", 1, seq)])
         assert result.backlog == 1001
         read = 0
         async for event in port.events():
@@ -286,7 +286,7 @@ async def test_a_worker_sees_how_far_the_reader_is_behind(
             if read == 901:
                 break
         await port.acknowledge("a", 900)
-        assert (await worker.emit("a", 1, 1001, partial("a", 1, 1001))).backlog == 101
+        assert (await worker.emit("a", 1, [partial("a", 1, 1001)])).backlog == 101
 
 
 async def test_a_group_that_was_deleted_is_made_again(settings: BusSettings, package: MakePackage) -> None:
@@ -308,7 +308,7 @@ async def test_an_event_over_the_size_is_refused(
         assert await worker.begin(await worker.take()) is not None
         long = partial("a", 1, 1).model_copy(update={"text": "x" * 300_000})
         with pytest.raises(PackageTooLargeError, match="delegation event of 300"):
-            await worker.emit("a", 1, 1, long)
+            await worker.emit("a", 1, [long])
 
 
 async def test_the_record_of_an_ended_task_is_let_go_after_a_while(
@@ -413,7 +413,7 @@ async def test_a_server_without_memory_refuses_tasks_and_goes_on_once_events_are
             with anyio.fail_after(2):
                 await port.acknowledge("a", 0)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(worker.emit, "a", 1, 1, partial("a", 1, 1))
+                tasks.start_soon(worker.emit, "a", 1, [partial("a", 1, 1)])
                 await anyio.sleep(0.1)
                 inbox = f"mt:{settings.tenant}:{{s00}}:in:{port.runtime_id}"
                 assert await command(clients.commands, "XLEN", inbox) == 0

@@ -44,7 +44,7 @@ class Attempt:
         event = DelegationEvent(
             task_id=self.task_id, attempt=self.begun.attempt, seq=self.seq, kind=kind, text=text
         )
-        result = await self.port.emit(self.task_id, self.begun.attempt, self.seq, event, finish=finish)
+        result = await self.port.emit(self.task_id, self.begun.attempt, [event], finish=finish)
         self.seq += 1
         self.fenced = self.fenced or result.fenced
         self.cancelled = self.cancelled or result.cancel
