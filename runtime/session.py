@@ -50,7 +50,7 @@ from microturn.runtime.ingress import Source
 from microturn.runtime.playout import Playout, samples_to_ms
 from microturn.runtime.remarks import REMARK_TASK, Remarks
 from microturn.runtime.reopened import Reopened
-from microturn.runtime.telemetry import new_trace
+from microturn.runtime.tracing import WeaveTracer, trace_hand_over
 from microturn.runtime.weave_policy import Moment, WeavePolicy
 from microturn.runtime.weaver import Weaver, is_settled
 
@@ -108,7 +108,7 @@ class Session:
         self.floor = FloorState()
         self._source = source
         self._port = port
-        self._observers = tuple(observers)
+        self._observers: tuple[Observer, ...] = (WeaveTracer(), *observers)
         self._typed: deque[str] = deque(maxlen=TYPED_LIMIT)
         self._speaking: dict[str, _Speech] = {}
         self._unheard: list[WordsHeard] = []
@@ -354,5 +354,11 @@ class Session:
         if action.completes_last and last is not None:
             self.delegations.cancel(last, "its words were not complete")
             self.weaver.drop(last, now_ms)
-        task = self.delegations.submit(action, self.history, now_ms, lambda _: new_trace().headers())
+        said_ago_ms = max(0.0, now_ms - action.said_start_ms)
+        task = self.delegations.submit(
+            action,
+            self.history,
+            now_ms,
+            lambda task_id: trace_hand_over(self.session_id, task_id, action.agent, said_ago_ms),
+        )
         self.observe(Delegated(now_ms, task.task_id, action.intent, action.agent, task.trace))

@@ -1,0 +1,116 @@
+"""The runtime's part of a delegation's trace: the turn that caused it, the hand-over, and what became of each result.
+
+One trace per delegation, whose context travels in the package; never a span for a session or for a tick. Without an
+OpenTelemetry SDK nothing is recorded, and the ids still travel, so that a worker that has one can. Nothing that was
+said is in a span.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from microturn.protocols import SETTLED, Receipt
+from microturn.protocols import telemetry_names as names
+from microturn.runtime.events import Delegated, ReceiptIssued, SessionEvent
+
+TRACER = trace.get_tracer("microturn.runtime")
+_PROPAGATOR = TraceContextTextMapPropagator()
+REMEMBERED_TASKS = 1024
+"""Delegations of a session whose context is kept; of older ones no more pieces are traced."""
+
+
+def trace_hand_over(session_id: str, task_id: str, agent: str, said_ago_ms: float) -> dict[str, str]:
+    """Record the turn and the hand-over of a task, and return the context that is to travel with it.
+
+    Args:
+        session_id: the conversation.
+        task_id: the task.
+        agent: the background agent that is to do it.
+        said_ago_ms: how long ago the words began that caused it.
+    """
+    now_ns = time.time_ns()
+    turn = TRACER.start_span(
+        names.TURN_SPAN,
+        context=Context(),
+        start_time=now_ns - round(said_ago_ms * 1e6),
+        attributes={names.OPERATION_NAME: "invoke_agent", names.CONVERSATION_ID: session_id},
+    )
+    send = TRACER.start_span(
+        names.SEND_SPAN,
+        context=trace.set_span_in_context(turn, Context()),
+        kind=SpanKind.PRODUCER,
+        start_time=now_ns,
+        attributes={
+            names.MESSAGING_SYSTEM: "redis",
+            names.MESSAGING_OPERATION: "send",
+            names.MESSAGE_ID: task_id,
+            names.CONVERSATION_ID: session_id,
+            names.AGENT_NAME: agent,
+        },
+    )
+    headers: dict[str, str] = {}
+    _PROPAGATOR.inject(headers, trace.set_span_in_context(send, Context()))
+    send.end()
+    turn.end()
+    return headers or _ids_of_our_own()
+
+
+@dataclass(slots=True)
+class _Piece:
+    queued_ns: int
+    woven_ns: int | None = None
+
+
+@dataclass(slots=True)
+class WeaveTracer:
+    """An observer that records a span for each piece of a result, when its fate is known."""
+
+    _headers: dict[str, dict[str, str]] = field(default_factory=dict)
+    _pieces: dict[tuple[str, int], _Piece] = field(default_factory=dict)
+
+    def __call__(self, event: SessionEvent) -> None:
+        """Follow hand-overs and receipts."""
+        if isinstance(event, Delegated):
+            self._headers[event.task_id] = event.trace
+            if len(self._headers) > REMEMBERED_TASKS:
+                del self._headers[next(iter(self._headers))]
+        elif isinstance(event, ReceiptIssued) and event.receipt.task_id in self._headers:
+            self._follow(event.receipt)
+
+    def _follow(self, receipt: Receipt) -> None:
+        key, now_ns = (receipt.task_id, receipt.seq), time.time_ns()
+        piece = self._pieces.setdefault(key, _Piece(now_ns))
+        if receipt.state == "woven" and piece.woven_ns is None:
+            piece.woven_ns = now_ns
+        if receipt.state not in SETTLED and receipt.state != "interrupted":
+            return
+        self._record(receipt, self._pieces.pop(key))
+
+    def _record(self, receipt: Receipt, piece: _Piece) -> None:
+        span = TRACER.start_span(
+            names.WEAVE_SPAN,
+            context=_PROPAGATOR.extract(self._headers[receipt.task_id], Context()),
+            start_time=piece.queued_ns,
+            attributes={
+                names.MESSAGE_ID: receipt.task_id,
+                names.EVENT_SEQ: receipt.seq,
+                names.WEAVE_OUTCOME: receipt.state,
+                names.WORDS_HEARD: receipt.words_heard,
+                names.WORDS_TOTAL: receipt.words_total,
+            },
+        )
+        if piece.woven_ns is not None:
+            span.set_attribute(names.WEAVE_WAIT, (piece.woven_ns - piece.queued_ns) / 1e9)
+        span.end()
+
+
+def _ids_of_our_own() -> dict[str, str]:
+    """A `traceparent` where nothing records here. Source: W3C Trace Context, level 1; its sampled flag is set."""
+    return {"traceparent": f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"}
