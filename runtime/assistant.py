@@ -62,15 +62,18 @@ def _is_here(name: str) -> bool:
 
 
 @asynccontextmanager
-async def bus_settings(redis_url: str | None) -> AsyncIterator[BusSettings]:
+async def bus_settings(
+    redis_url: str | None, *, tenant: str = "default", shards: int = 1
+) -> AsyncIterator[BusSettings]:
     """Settings for the server at `redis_url`, or for a built-in one that runs until the end of the block.
 
     Raises:
-        UserError: it is no address of a Redis server, or the state folder cannot be written.
+        UserError: it is no address of a Redis server, the tenant cannot be part of a key, or the state folder cannot
+            be written.
         EmbeddedServerError: the built-in server could not be had.
     """
     if redis_url is not None:
-        yield settings_of(redis_url)
+        yield settings_of(redis_url, tenant=tenant, shards=shards)
         return
     server = EmbeddedServer()
     try:
@@ -81,7 +84,7 @@ async def bus_settings(redis_url: str | None) -> AsyncIterator[BusSettings]:
             "writable, or set XDG_STATE_HOME to another place"
         ) from None
     try:
-        yield BusSettings(server.url)
+        yield settings_of(server.url, tenant=tenant, shards=shards)
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(server.stop)

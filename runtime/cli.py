@@ -8,8 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -56,7 +55,23 @@ GROUPS = {"speech": NEEDED_WEIGHTS, "agent": (LARGE_MODEL,)}
 RedisUrl = Annotated[
     str | None,
     typer.Option(
-        "--redis", envvar="MICROTURN_REDIS_URL", help="Redis 7 or Valkey 7.2 server by URL; built in without."
+        "--redis",
+        envvar="MICROTURN_REDIS_URL",
+        help="Redis 7 or Valkey 7.2 by URL: redis://, rediss://, unix://, redis+cluster://HOST:PORT,HOST:PORT or "
+        "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE; built in without.",
+    ),
+]
+Tenant = Annotated[
+    str,
+    typer.Option(envvar="MICROTURN_TENANT", help="Whose part of the server it is; tenants never meet."),
+]
+Shards = Annotated[
+    int,
+    typer.Option(
+        envvar="MICROTURN_SHARDS",
+        min=1,
+        max=99,
+        help="Over how many hash slots sessions are spread; the same in every process of a bus.",
     ),
 ]
 ModelUrl = Annotated[
@@ -128,6 +143,8 @@ def talk(
         typer.Option(help="Name the session; one whose process died goes on where it was cut off."),
     ] = None,
     redis: RedisUrl = None,
+    tenant: Tenant = "default",
+    shards: Shards = 1,
     model_url: ModelUrl = None,
     model: ModelName = None,
     model_key: ModelKey = None,
@@ -150,8 +167,9 @@ def talk(
         choose_model(os.environ)
     view = open_view(console, "microturn")
     conversation = Conversation(setting, [view])
+    bus = bus_settings(redis, tenant=tenant, shards=shards)
     try:
-        is_over = anyio.run(_talk_until_stopped, conversation, redis, not no_worker, console, view)
+        is_over = anyio.run(_talk_until_stopped, conversation, bus, not no_worker, console, view)
     except KeyboardInterrupt:
         is_over = False
     if not is_over:
@@ -161,7 +179,7 @@ def talk(
 
 async def _talk_until_stopped(
     conversation: Conversation,
-    redis_url: str | None,
+    bus: AbstractAsyncContextManager[BusSettings],
     has_worker: bool,
     console: Console,
     view: LiveView | PlainView,
@@ -170,7 +188,7 @@ async def _talk_until_stopped(
     is_over = False
     async with own_tasks() as tasks:
         tasks.start_soon(_cancel_on_sigterm, tasks.cancel_scope, name="signals")
-        await _talk(conversation, redis_url, has_worker, console, view)
+        await _talk(conversation, bus, has_worker, console, view)
         is_over = True
     return is_over
 
@@ -192,14 +210,14 @@ def _tell_end(conversation: Conversation, console: Console) -> None:
 
 async def _talk(
     conversation: Conversation,
-    redis_url: str | None,
+    bus: AbstractAsyncContextManager[BusSettings],
     has_worker: bool,
     console: Console,
     view: LiveView | PlainView,
 ) -> None:
     async with AsyncExitStack() as stack:
         with console.status("starting the server") as status:
-            settings = await stack.enter_async_context(bus_settings(redis_url))
+            settings = await stack.enter_async_context(bus)
             hub = await stack.enter_async_context(open_hub(settings))
             status.update("loading the ears and the voice")
             model: InteractionModel = await anyio.to_thread.run_sync(load_speech)
@@ -221,7 +239,12 @@ def _choose_model(url: str | None, model: str | None, key: str | None) -> None:
 @app.command()
 def worker(
     redis: RedisUrl = None,
+    tenant: Tenant = "default",
+    shards: Shards = 1,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Tasks at a time.")] = 2,
+    urgent_lanes: Annotated[
+        int, typer.Option(min=0, max=64, help="Tasks at a time besides those, urgent ones only.")
+    ] = 1,
     model_url: ModelUrl = None,
     model: ModelName = None,
     model_key: ModelKey = None,
@@ -236,10 +259,10 @@ def worker(
     if parent:
         die_with_parent(parent)
     _choose_model(model_url, model, model_key)
-    anyio.run(_work, settings_of(redis), concurrency)
+    anyio.run(_work, settings_of(redis, tenant=tenant, shards=shards), concurrency, urgent_lanes)
 
 
-async def _work(settings: BusSettings, concurrency: int) -> None:
+async def _work(settings: BusSettings, concurrency: int, urgent_lanes: int) -> None:
     tools = ToolRegistry.from_entry_points()
     for name, problem in tools.broken.items():
         complain(f"the tool plugin {name} was left out: {problem}")
@@ -253,6 +276,7 @@ async def _work(settings: BusSettings, concurrency: int) -> None:
         open_ready_engine,
         tools,
         concurrency=concurrency,
+        urgent_lanes=urgent_lanes,
         on_ready=ready,
         drain_on=(signal.SIGTERM, signal.SIGINT),
     )
@@ -269,11 +293,12 @@ def doctor(redis: RedisUrl = None, model_url: ModelUrl = None) -> None:
 def show_session(
     session: Annotated[str, typer.Argument(help="The session's id.")],
     words: Annotated[bool, typer.Option("--words", help="Also what was asked and answered.")] = False,
-    tenant: Annotated[str, typer.Option(help="The tenant whose session it is.")] = "default",
     redis: RedisUrl = None,
+    tenant: Tenant = "default",
+    shards: Shards = 1,
 ) -> None:
     """Show what a session was promised, and what of it the user has heard. Changes nothing."""
-    ledger = anyio.run(_read_ledger, session, redis, tenant)
+    ledger = anyio.run(_read_ledger, session, bus_settings(redis, tenant=tenant, shards=shards))
     console = Console()
     console.print(table(ledger, round(time.time() * 1000)))
     if words:
@@ -281,11 +306,8 @@ def show_session(
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-async def _read_ledger(session_id: str, redis_url: str | None, tenant: str) -> SessionLedger:
-    async with (
-        bus_settings(redis_url) as settings,
-        open_delegation_port(replace(settings, tenant=tenant)) as port,
-    ):
+async def _read_ledger(session_id: str, bus: AbstractAsyncContextManager[BusSettings]) -> SessionLedger:
+    async with bus as settings, open_delegation_port(settings) as port:
         return await port.ledger(session_id)
 
 

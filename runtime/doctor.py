@@ -196,9 +196,6 @@ async def redis_server(url: str) -> Finding:
             await check_server(clients.commands, url)
     except MicroturnError as error:
         return Finding("Redis server", False, "cannot be used", str(error), needed=True)
-    except ValueError:
-        remedy = "Correct the Redis URL: expected redis://, rediss:// or unix://."
-        return Finding("Redis server", False, "the URL cannot be read", remedy, needed=True)
     return Finding("Redis server", True, address_of(url), needed=True)
 
 

@@ -10,7 +10,6 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
 import anyio
 
@@ -21,8 +20,8 @@ from microturn.protocols import (
     PromiseState,
     Receipt,
     SessionLedger,
-    UserError,
 )
+from microturn.runtime.bus.address import parse_address
 from microturn.runtime.bus.keys import checked_name
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.runtime_port import DelegationPort as BusPort
@@ -281,21 +280,12 @@ async def open_hub(settings: BusSettings) -> AsyncIterator[Hub]:
         yield hub
 
 
-def settings_of(url: str) -> BusSettings:
-    """Settings for the server at an address.
+def settings_of(url: str, *, tenant: str = "default", shards: int = 1) -> BusSettings:
+    """Settings for the bus at an address; every process of a bus needs the same tenant and number of shards.
 
     Raises:
-        UserError: it is no address of a Redis server.
+        BusAddressError: it is no address of a server, a cluster or a service.
+        BusNameError: the tenant cannot be part of a key.
     """
-    parts = urlsplit(url)
-    try:
-        is_address = parts.scheme == "unix" or (parts.scheme in ("redis", "rediss") and parts.port != 0)
-    except ValueError:  # the port is no number, or none that there is
-        is_address = False
-    if not is_address:
-        raise UserError(
-            f"cannot use {url.rpartition('@')[2]!r} as the address of a Redis server: expected "
-            "redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH; correct it, or leave it out to use the built-in "
-            "server"
-        )
-    return BusSettings(url)
+    parse_address(url)
+    return BusSettings(url, tenant=checked_name("tenant", tenant), shards=shards)

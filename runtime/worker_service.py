@@ -146,7 +146,12 @@ def _new_log() -> Path:
 
 async def _start(settings: BusSettings, log: Path) -> Process:
     command = [sys.executable, "-m", "microturn.runtime.cli", "worker", "--parent", str(os.getpid())]
-    environment = {**os.environ, "MICROTURN_REDIS_URL": settings.url}
+    environment = {
+        **os.environ,
+        "MICROTURN_REDIS_URL": settings.url,
+        "MICROTURN_TENANT": settings.tenant,
+        "MICROTURN_SHARDS": str(settings.shards),
+    }
     with log.open("ab") as errors:
         return await anyio.open_process(
             command, stdin=None, stdout=PIPE, stderr=errors, env=environment, start_new_session=True

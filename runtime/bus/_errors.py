@@ -32,8 +32,9 @@ class BusAddressError(UserError):
 
     def __init__(self, what: str, where: str) -> None:
         super().__init__(
-            f"cannot use {where} as the address of the bus: {what}; write redis://HOST:PORT, rediss://HOST:PORT, "
-            "unix:///PATH, redis+cluster://HOST:PORT,HOST:PORT or redis+sentinel://HOST:PORT,HOST:PORT/SERVICE"
+            f"cannot use {where!r} as the address of the bus: {what}; expected redis://HOST:PORT, rediss://HOST:PORT, "
+            "unix:///PATH, redis+cluster://HOST:PORT,HOST:PORT or redis+sentinel://HOST:PORT,HOST:PORT/SERVICE; correct "
+            "it, or leave it out to use the built-in server"
         )
 
 

@@ -63,7 +63,8 @@ def parse_address(url: str) -> BusAddress:
     """
     scheme, _, _ = url.partition("://")
     if scheme not in _SCHEMES:
-        raise BusAddressError("its scheme is none of those", address_of(url))
+        shown = address_of(url) if "://" in url else url.rpartition("@")[2]
+        raise BusAddressError("its scheme is none of those", shown)
     kind, is_encrypted = _SCHEMES[scheme]
     parts = urlsplit(url)
     user_info, _, hosts = parts.netloc.rpartition("@")

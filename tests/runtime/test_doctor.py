@@ -124,7 +124,7 @@ def test_every_needed_weight_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "detail"), [("redis://127.0.0.1:1/0", "cannot be used"), ("http://host", "cannot be read")]
+    ("url", "detail"), [("redis://127.0.0.1:1/0", "cannot be used"), ("http://host", "cannot be used")]
 )
 async def test_a_redis_url_that_does_not_work_is_an_error(url: str, detail: str) -> None:
     finding = await doctor.redis_server(url)
