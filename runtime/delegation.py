@@ -109,10 +109,15 @@ class Delegation:
             self.pieces[event.seq] = "queued"
 
     def fate_of(self, event: DelegationEvent) -> ReceiptState | None:
-        """What becomes of an event's words that are not to be said; None where they are."""
+        """What becomes of an event's words that are not to be said; None where they are.
+
+        Words for later outlive a correction: what reminds the user was promised on its own, and only a cancel or the
+        tool that keeps it takes it back.
+        """
         if self.unwanted:
             return "dropped"
-        if event.kind in _CORRECTABLE and event.revision < self.revision:
+        is_for_later = event.speech is not None and event.speech.not_before_ms is not None
+        if event.kind in _CORRECTABLE and event.revision < self.revision and not is_for_later:
             return "superseded"
         return None
 

@@ -187,9 +187,12 @@ class Weaver:
         )
 
     def supersede(self, task_id: str, now_ms: float) -> None:
-        """Give up what waits of a task, for something better is on its way. What is being said goes on."""
+        """Give up what waits of a task, for something better is on its way.
+
+        What is being said goes on, and words for later stay: they were promised on their own.
+        """
         self._retract(
-            [piece for piece in self._waiting if piece.task_id == task_id],
+            [p for p in self._waiting if p.task_id == task_id and p.speech.not_before_ms is None],
             [passage for passage in self._passages.values() if passage.item.task_id == task_id],
             "superseded",
             now_ms,

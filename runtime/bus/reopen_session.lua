@@ -12,7 +12,7 @@ if known[2] ~= ARGV[3] then
   redis.call('HSET', KEYS[1], 'rt', ARGV[1], 'call', ARGV[3], 'former', redis.call('HGET', KEYS[1], 'anchor'),
     'anchor', now_ms())
   redis.call('HDEL', KEYS[1], 'closed')
-  if owner ~= ARGV[1] then redis.call('XADD', KEYS[3], 'NOMKSTREAM', '*', 'moved', ARGV[2], 'epoch', epoch) end
+  if owner ~= ARGV[1] then redis.call('XADD', KEYS[3], '*', 'moved', ARGV[2], 'epoch', epoch) end
 end
 touch_session(KEYS[1], KEYS[2], ARGV[4])
 local session = redis.call('HMGET', KEYS[1], 'epoch', 'former')
