@@ -54,6 +54,20 @@ async def test_two_corrections_in_a_row_outdate_what_knows_only_the_first() -> N
     assert [text for _, text in stage.background.updates] == ["no, Paris", "no, Lyon"]
 
 
+async def test_a_reminder_that_was_promised_outlives_a_correction() -> None:
+    reminder = Speech(text="Time to go.", mode="interrupt", not_before_ms=6000)
+    results = {
+        ROME.text: [
+            Result(500, "partial", reminder, 0),
+            Result(600, "partial", Speech(text="Rome: rain."), 0),
+            Result(3000, "final", Speech(text="Paris: sun."), 1),
+        ]
+    }
+    stage = staged(results, UserLine(1200, 1800, "no, Paris"))
+    await stage.run(9000)
+    assert woven(stage) == ["Paris: sun.", "Time to go."]
+
+
 async def test_that_a_task_failed_is_told_whatever_was_corrected() -> None:
     results = {ROME.text: [Result(3000, "failed", Speech(text="The weather is out of reach."), 0)]}
     stage = staged(results, UserLine(2000, 2600, "no, Paris"))
