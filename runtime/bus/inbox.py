@@ -27,6 +27,9 @@ from microturn.runtime.bus.tracks import EventBuffer, Lagged, Track
 
 STORE_COUNT = 100
 """Entries taken out of the inbox by one call."""
+GATHER_S = 0.005
+"""How long an acknowledgement waits for others. A runtime that dies is given again what it says again or drops by its
+receipts either way; meanwhile the server has time for the worker that has just been given the task. Our choice."""
 MOST_REMEMBERED = 4096
 """Tasks of which it is remembered that they were ended here, without the server."""
 
@@ -65,7 +68,7 @@ class Inbox:
         self._buffer = buffer
         self._sessions = sessions
         self._pending: dict[str, _Acknowledgement] = {}
-        self._writes = PendingWrites(self._store, health=health)
+        self._writes = PendingWrites(self._store, health=health, gather_s=GATHER_S)
         self._ended_here: dict[str, None] = {}
         self.tracks: dict[str, Track] = {}
         """The tasks that are not over, or whose events are not all acknowledged."""
@@ -93,9 +96,7 @@ class Inbox:
         track = self.tracks.pop(task_id, None)
         if track is None or track.is_ended:
             return
-        self._ended_here[task_id] = None
-        if len(self._ended_here) > MOST_REMEMBERED:
-            del self._ended_here[next(iter(self._ended_here))]
+        self._note_ended(task_id)
         self._remove(task_id, track, track.next_seq - 1, track.settle(track.next_seq))
         self._buffer.put(
             DelegationEvent(
@@ -133,6 +134,7 @@ class Inbox:
             self._pass_on(track, event, entry_id)
         if track.is_over:
             del self.tracks[task_id]
+            self._note_ended(task_id)  # its last events may still be in this runtime's inbox, unread
 
     async def take_in(self, shard: int, entry_id: str, fields: dict[str, str]) -> None:
         """Pass on the event of one entry, unless it was seen before or is not for this runtime."""
@@ -196,6 +198,12 @@ class Inbox:
         deadline_s = self._clock() + int(reply[2]) / 1000
         track = Track(shard, reply[3], deadline_s, next_seq=int(reply[1]) + 1, check_at_s=deadline_s)
         return self.tracks.setdefault(task_id, track)
+
+    def _note_ended(self, task_id: str) -> None:
+        """Let nothing more come of a task, whatever is still in the inbox."""
+        self._ended_here[task_id] = None
+        if len(self._ended_here) > MOST_REMEMBERED:
+            del self._ended_here[next(iter(self._ended_here))]
 
     def _drop(self, shard: int, entry_id: str) -> None:
         """Remove an entry that is of no task here; the name is none that a task can have."""

@@ -209,10 +209,12 @@ class World:
             task_id=task_id, seq=seen[-1].seq, state=state, words_heard=heard, words_total=10, session_ms=0
         )
         runtime.port.receipt_nowait(session_id, receipt)
+        await self._look_soon()
 
     async def promise(self, runtime: Runtime, task: Task, state: PromiseState) -> None:
         """Say how a promise has ended."""
         runtime.port.promise_nowait(task.package.session_id, task.package.task_id, state)
+        await self._look_soon()
 
     async def reopen(self, runtime: Runtime, session_id: str) -> None:
         """Take a session over, whoever had it."""
@@ -240,6 +242,10 @@ class World:
                 self.promises[promise.task_id] = promise.state
                 for receipt in promise.receipts:
                     self._note(receipt)
+
+    async def _look_soon(self) -> None:
+        await anyio.sleep(0.003)  # what was noted is stored by a task of the port's
+        await self.look_at_ledgers()
 
     # The workers' moves
 
@@ -289,7 +295,7 @@ class World:
             revision=len(run.updates),
         )
         may_speak, before = await self._may_speak(run), await self._stored(run.task_id)
-        result = await run.worker.emit(run.task_id, run.attempt, seq, event, finish=finish)
+        result = await run.worker.emit(run.task_id, run.attempt, [event], finish=finish)
         after = await self._stored(run.task_id)
         run.updates.extend(result.updates)
         assert run.updates == self.tasks[run.task_id].updates[: len(run.updates)]
@@ -327,7 +333,8 @@ class World:
                 await self._check_end(task_id, task)
         await self.look_at_ledgers()
         await self._check_empty()
-        assert [fault for runtime in self.runtimes for fault in runtime.faults] == []
+        faults = [fault for runtime in self.runtimes for fault in runtime.faults]
+        assert not faults, faults
 
     async def _finish_one(self) -> None:
         await self.let_leases_run_out()

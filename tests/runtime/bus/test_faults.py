@@ -17,6 +17,7 @@ import pytest
 from microturn.protocols import ContextPackage, DelegationEvent
 from microturn.runtime.bus import BusSettings, EmbeddedServer, open_delegation_port
 from microturn.runtime.bus.connection import open_clients
+from microturn.runtime.bus.keys import Keys
 from microturn.runtime.bus.raw import command
 from microturn.runtime.testing import Faults, FaultyLink
 from tests.runtime.bus.worker_processes import StartWorkers, assert_whole, collect
@@ -154,3 +155,27 @@ async def test_what_is_acknowledged_again_while_it_is_stored_does_no_harm(
             with anyio.fail_after(3):
                 await port.acknowledge("a", 0)
                 assert await port.submit(package("b")) == "accepted"
+
+
+async def test_the_end_of_a_task_that_stands_in_the_ledger_is_not_given_again_when_it_is_read_late(
+    settings: BusSettings, package: MakePackage
+) -> None:
+    keys = Keys(settings.tenant, settings.shards)
+    async with (
+        open_delegation_port(settings) as old,
+        open_delegation_port(settings) as new,
+        open_clients(settings) as clients,
+    ):
+        await old.submit(package("a"))
+        assert await old.cancel("a", "enough") == "ended"
+        [promise] = (await new.reopen("session")).promises
+        inbox = keys.inbox(0, new.runtime_id)
+        await command(clients.commands, "XADD", inbox, "*", "event", promise.events[-1].encode())
+        with anyio.fail_after(3):
+            while await command(clients.commands, "XLEN", inbox):
+                await anyio.sleep(0.01)
+        await new.submit(package("b"))
+        async for event in new.events():
+            assert isinstance(event, DelegationEvent)
+            assert event.task_id == "b"
+            break

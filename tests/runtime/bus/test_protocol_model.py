@@ -34,6 +34,8 @@ pytestmark = [pytest.mark.redis, pytest.mark.timeout(extent(90, 1800))]
 T = TypeVar("T")
 PICKS = st.integers(0, 1_000)
 """Picks one of however many there are."""
+LOST = st.sampled_from((0, 0, 0, 1, 2))
+"""How many replies to a move are lost."""
 RECEIPT_STATES = st.sampled_from(("woven", "heard", "interrupted", "superseded", "expired", "dropped"))
 PROMISE_STATES = st.sampled_from(("spoken", "declined", "expired", "failed"))
 _TENANTS = itertools.count()
@@ -52,27 +54,35 @@ class Protocol(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
+        """Begin with a task that runs and one that waits: whatever hypothesis leaves out, there is something to do."""
         self._ends.enter_context(self._portal.wrap_async_context_manager(self.world))
+        self.submit(runtime=0, session=SESSIONS[0], urgent=False, lost=0)
+        self.take_and_begin(worker=0, lost=0)
+        self.submit(runtime=0, session=SESSIONS[1], urgent=True, lost=0)
 
     def teardown(self) -> None:
         with self._ends:
             if self.world.runtimes:
                 self._do(self.world.settle)
 
-    @rule(runtime=PICKS, session=st.sampled_from(SESSIONS), urgent=st.booleans())
-    def submit(self, runtime: int, session: str, urgent: bool) -> None:
+    @rule(runtime=PICKS, session=st.sampled_from(SESSIONS), urgent=st.booleans(), lost=LOST)
+    def submit(self, runtime: int, session: str, urgent: bool, lost: int) -> None:
+        self._lose(lost)
         self._do(partial(self.world.submit, self._runtime(runtime), session, urgent=urgent))
 
     @rule(task=PICKS)
     def submit_again(self, task: int) -> None:
         self._with(self._tasks, task, self.world.submit_again)
 
-    @rule(runtime=PICKS, task=PICKS)
-    def cancel(self, runtime: int, task: int) -> None:
-        self._with(self._tasks, task, partial(self.world.cancel, self._runtime(runtime)))
+    @rule(runtime=PICKS, task=PICKS, really=st.integers(0, 3))
+    def cancel(self, runtime: int, task: int, really: int) -> None:
+        """Seldom, so that tasks live long enough for the rest."""
+        if not really:
+            self._with(self._tasks, task, partial(self.world.cancel, self._runtime(runtime)))
 
-    @rule(task=PICKS)
-    def update(self, task: int) -> None:
+    @rule(task=PICKS, lost=LOST)
+    def update(self, task: int, lost: int) -> None:
+        self._lose(lost)
         self._with(self._tasks, task, self.world.update)
 
     @rule(task=PICKS)
@@ -101,40 +111,41 @@ class Protocol(RuleBasedStateMachine):
     def start_worker(self) -> None:
         self._do(self.world.start_worker)
 
-    @rule(worker=PICKS)
-    def take_and_begin(self, worker: int) -> None:
+    @rule(worker=PICKS, lost=LOST)
+    def take_and_begin(self, worker: int, lost: int) -> None:
         self._with(self.world.workers, worker, self.world.take)
+        self._lose(lost)
         self._with(self.world.entries, 0, lambda newest: self.world.begin(*newest))
 
-    @rule(pick=PICKS)
-    def begin_again(self, pick: int) -> None:
+    @rule(lost=LOST)
+    def take_over(self, lost: int) -> None:
+        """All workers fall silent, a new one begins what one of them had, and they may still speak."""
+        self._do(self.world.let_leases_run_out)
+        self._do(self.world.start_worker)
+        self.take_and_begin(worker=0, lost=lost)
+
+    @rule(pick=PICKS, lost=LOST)
+    def begin_again(self, pick: int, lost: int) -> None:
+        self._lose(lost)
         self._with(self.world.entries, pick, lambda each: self.world.begin(*each))
 
-    @rule(run=PICKS)
-    def emit(self, run: int) -> None:
+    @rule(run=PICKS, lost=LOST)
+    def emit(self, run: int, lost: int) -> None:
+        self._lose(lost)
         self._with(self.world.runs, run, self.world.emit)
 
     @rule(run=PICKS, finish=st.booleans())
     def emit_again(self, run: int, finish: bool) -> None:
         self._with(self.world.runs, run, partial(self.world.emit, finish=finish, again=True))
 
-    @rule(run=PICKS)
-    def finish(self, run: int) -> None:
+    @rule(run=PICKS, lost=LOST)
+    def finish(self, run: int, lost: int) -> None:
+        self._lose(lost)
         self._with(self.world.runs, run, partial(self.world.emit, finish=True))
 
     @rule(run=PICKS)
     def beat(self, run: int) -> None:
         self._with(self.world.runs, run, self.world.beat)
-
-    @rule()
-    def let_leases_run_out(self) -> None:
-        """The workers that hold tasks fall silent; the next one that starts takes over."""
-        self._do(self.world.let_leases_run_out)
-        self._do(self.world.start_worker)
-
-    @rule(count=st.integers(1, 3))
-    def lose_replies(self, count: int) -> None:
-        self._do(partial(self.world.lose_replies, count))
 
     @property
     def _tasks(self) -> list[Task]:
@@ -151,6 +162,11 @@ class Protocol(RuleBasedStateMachine):
         if items:
             self._do(partial(move, items[-1 - pick % len(items)]))
 
+    def _lose(self, count: int) -> None:
+        """Lose so many replies to whatever comes next."""
+        if count:
+            self._do(partial(self.world.lose_replies, count))
+
     def _do(self, move: Callable[[], Awaitable[None]]) -> None:
         self._portal.call(move)
 
@@ -160,8 +176,8 @@ def test_what_is_promised_holds_in_any_order_of_moves(server: EmbeddedServer) ->
     run_state_machine_as_test(
         Protocol,
         settings=settings(
-            max_examples=extent(40, 2_000),
-            stateful_step_count=extent(30, 50),
+            max_examples=extent(40, 1_000),
+            stateful_step_count=extent(40, 60),
             deadline=None,
             derandomize=extent(True, False),
             database=None,
