@@ -15,7 +15,7 @@ HEARD_MS = MICRO_TURN_MS
 STOPS_WITHIN_MS = MICRO_TURN_MS
 """And speech stops within one more; what is woven in the very step that hears the user is stopped by the next."""
 SLACK_MS = 50
-"""How late a step may be, beyond what it says itself, before sound over the user's speech counts. Our choice."""
+"""What else may come between a step and its effect: other sessions' turns, and the fade. Our choice."""
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ class Floor:
         self._sounds.append((from_ms, to_ms))
 
     def late(self, late_ms: int, at_ms: int) -> None:
-        """A step was due at `at_ms` and began late, and so did whatever it stopped."""
+        """A step was due at `at_ms` and done so much later, and so was whatever it stopped."""
         self._late.append((late_ms, at_ms))
 
     def over_user_ms(self) -> int:

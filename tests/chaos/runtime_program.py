@@ -14,7 +14,7 @@ and what happens is said in lines, each in one write, with session time in milli
     word S ITEM INDEX WORD MS      a word was played out; ITEM is `-` where it is of no result
     user S FROM TO                 the user speaks
     sound S FROM TO                the assistant was to be heard
-    late MS AT                     a step began late by so much, at this time of all its sessions
+    late MS AT                     a step was done so long after it was due, at this time of all its sessions
 """
 
 from __future__ import annotations
@@ -216,8 +216,11 @@ class Program:
 
     @staticmethod
     def _watch(event: SessionEvent) -> None:
-        if isinstance(event, TickDone) and event.lateness_ms > LATE_MS:
-            tell("late", round(event.lateness_ms), (event.index + 1) * MICRO_TURN_MS)
+        if not isinstance(event, TickDone):
+            return
+        late_ms = event.lateness_ms + event.step_ms + event.runtime_ms
+        if late_ms > LATE_MS:
+            tell("late", round(late_ms), (event.index + 1) * MICRO_TURN_MS)
 
 
 def _answer(text: str) -> Answer:

@@ -55,6 +55,6 @@ def user_moves(seed: int, session: int, jobs: list[int]) -> Iterator[UserMove]:
     """Yield what the user of one session says."""
     rng = random.Random(f"user {seed} {session}")
     for job in jobs:
-        yield UserMove(rng.uniform(0.2, 1.2), job, 400)
+        yield UserMove(rng.uniform(0.8, 3.2), job, 400)
         if rng.random() < 0.35:
             yield UserMove(rng.uniform(0.8, 2.0), None, rng.choice((400, 800, 1200)))
