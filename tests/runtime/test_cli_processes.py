@@ -260,15 +260,15 @@ async def test_a_worker_that_is_asked_to_end_finishes_what_it_has_begun(
 async def test_a_task_whose_worker_was_killed_is_answered_once_by_the_one_in_its_place(
     redis_server: EmbeddedServer, plugins: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with scripted_model(Say("The other one has done it.")) as model:
+    async with scripted_model(Say("Nobody asks me.")) as model:
         monkeypatch.setenv("MICROTURN_MODEL_URL", model.url)
         async with worker_process(BusSettings(redis_server.url)) as pid, live(redis_server.url) as talk:
-            talk.type("dawdle for 50 seconds?")
+            talk.type("dawdle for 3 seconds?")
             await talk.until(lambda _: (plugins / "dawdling").exists())
             os.kill(pid, signal.SIGKILL)
-            await talk.until(lambda heard: "The other one has done it." in heard.heard)
+            await talk.until(lambda heard: "I have dawdled for 3 seconds." in heard.heard)
             await anyio.sleep(0.5)  # a second answer would come now
-        assert talk.listener.said.count("The other one has done it.") == 1
+        assert talk.listener.said.count("I have dawdled for 3 seconds.") == 1
         kinds = [event.event.kind for event in talk.listener.seen(DelegationMoved)]
         assert kinds.count("final") == 1
 
