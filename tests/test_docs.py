@@ -63,3 +63,23 @@ def test_the_map_shows_every_file() -> None:
 
 def test_every_file_on_the_map_says_what_it_is() -> None:
     assert "(says nothing of itself)" not in (ROOT / "docs/map.md").read_text("utf-8")
+
+
+GUARANTEES = (ROOT / "docs/guarantees.md").read_text("utf-8")
+_PROVED_BY = re.compile(r"`(test_\w+)::(test_\w+)`")
+
+
+def test_every_test_that_a_guarantee_names_is_there() -> None:
+    named = set(_PROVED_BY.findall(GUARANTEES))
+    there = {
+        (path.stem, name)
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert len(named) > 50
+    assert named - there == set()
+
+
+def test_every_guarantee_names_a_test() -> None:
+    rows = [line for line in GUARANTEES.splitlines() if line.startswith("| ") and "| proof |" not in line]
+    assert [row for row in rows if not _PROVED_BY.search(row)] == []
