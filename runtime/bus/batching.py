@@ -15,7 +15,8 @@ import anyio
 from anyio.abc import TaskGroup
 from redis.exceptions import ConnectionError
 
-from microturn.runtime.bus.link import Argument, Command, Link
+from microturn.runtime.bus.exchange import Argument, Command
+from microturn.runtime.bus.link import Link
 
 MOST_CALLS = 128
 """Calls in one batch."""

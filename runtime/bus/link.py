@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.exceptions import ConnectionError, RedisClusterException
 
-Argument: TypeAlias = str | int
-"""One word of a command."""
-Command: TypeAlias = tuple[Argument, ...]
+from microturn.runtime.bus.exchange import Argument, Command, exchange
 
 
 class Link(Protocol):
@@ -47,7 +45,6 @@ class ServerLink:
 
     def __init__(self, client: Redis, *guides: Redis) -> None:
         """`guides` are clients that know where the server is, and are closed with it."""
-        client.response_callbacks.clear()  # replies keep the shape in which the server sends them
         self._client = client
         self._guides = guides
 
@@ -57,17 +54,14 @@ class ServerLink:
 
     async def send(self, *args: Argument, key: str | None = None) -> object:
         """As `Link`."""
-        result: object = await self._client.execute_command(*args)  # type: ignore[no-untyped-call]  # because redis-py leaves it bare
-        return result
+        (reply,) = await exchange(self._client.connection_pool, [args])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
     async def send_all(self, key: str, commands: Sequence[Command]) -> list[object]:
         """As `Link`."""
-        pipeline = self._client.pipeline(transaction=False)
-        for args in commands:
-            pipeline.execute_command(*args)
-        # Errors stay in the list: redis-py would put the whole command into the text of the one it raises.
-        replies: list[object] = await pipeline.execute(raise_on_error=False)
-        return replies
+        return await exchange(self._client.connection_pool, commands)
 
     async def each_primary(self, *args: Argument) -> dict[str, object]:
         """As `Link`."""

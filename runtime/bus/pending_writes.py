@@ -24,10 +24,17 @@ Key = TypeVar("Key", bound=Hashable)
 class PendingWrites(Generic[Key]):
     """The keys that wait. `run` is to be started in the owner's task group."""
 
-    def __init__(self, store: Callable[[Key], Awaitable[bool]], *, health: HealthMonitor) -> None:
-        """`store` stores a key's value, whatever it then is, and returns whether that was all of it."""
+    def __init__(
+        self, store: Callable[[Key], Awaitable[bool]], *, health: HealthMonitor, gather_s: float = 0.0
+    ) -> None:
+        """`store` stores a key's value, whatever it then is, and returns whether that was all of it.
+
+        `gather_s` is how long what is put waits for more of it, unless somebody waits until it is stored.
+        """
         self._store = store
         self._health = health
+        self._gather_s = gather_s
+        self._is_awaited = anyio.Event()
         self._waiting: dict[Key, int] = {}
         """How often each was put, so that one that was put again while it was stored is stored again."""
         self._has_some = anyio.Event()
@@ -41,6 +48,7 @@ class PendingWrites(Generic[Key]):
     async def all_stored(self, concerns: Callable[[Key], bool] = lambda _: True) -> None:
         """Wait until nothing waits of what `concerns` the caller."""
         while any(concerns(key) for key in self._waiting):
+            self._is_awaited.set()
             await self._settled.wait()
 
     async def run(self) -> None:
@@ -50,6 +58,8 @@ class PendingWrites(Generic[Key]):
             while not self._waiting:
                 self._has_some = anyio.Event()
                 await self._has_some.wait()
+            if self._gather_s:
+                await self._gather()
             failed: list[RedisError] = []
             async with anyio.create_task_group() as tasks:
                 for key in list(self._waiting)[:AT_ONCE]:
@@ -62,6 +72,12 @@ class PendingWrites(Generic[Key]):
             else:
                 self._health.works("storing")
                 backoff.reset()
+
+    async def _gather(self) -> None:
+        """Let more come to what waits."""
+        with anyio.move_on_after(self._gather_s):
+            await self._is_awaited.wait()
+        self._is_awaited = anyio.Event()
 
     async def _try(self, key: Key, failed: list[RedisError]) -> None:
         times = self._waiting[key]

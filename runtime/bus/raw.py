@@ -6,7 +6,8 @@ from typing import cast
 
 from redis.exceptions import InvalidResponse
 
-from microturn.runtime.bus.link import Argument, Link
+from microturn.runtime.bus.exchange import Argument
+from microturn.runtime.bus.link import Link
 
 Entry = tuple[str, dict[str, str]]
 """Id and fields of one entry of a stream."""

@@ -115,7 +115,8 @@ class EventBuffer:
         self._limit = limit
         self._events: deque[BusEvent] = deque()
         self._closed = False
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None
+        """Set at the next change; None where nobody waits for one."""
 
     @property
     def is_full(self) -> bool:
@@ -140,18 +141,24 @@ class EventBuffer:
     async def room(self) -> None:
         """Wait until the buffer is not full."""
         while self.is_full:
-            await self._changed.wait()
+            await self._change()
 
     async def get(self) -> BusEvent | None:
         """Wait for the next event; None is the end."""
         while not self._events:
             if self._closed:
                 return None
-            await self._changed.wait()
+            await self._change()
         event = self._events.popleft()
         self._notify()
         return event
 
+    async def _change(self) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
     def _notify(self) -> None:
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
+        changed, self._changed = self._changed, None
+        if changed is not None:
+            changed.set()

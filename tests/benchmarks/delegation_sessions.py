@@ -24,7 +24,8 @@ from redis.asyncio import Redis
 from microturn.protocols import DelegationEvent
 from microturn.runtime.bus import BusSettings
 from microturn.runtime.bus.connection import open_clients
-from microturn.runtime.bus.link import Argument, Link, ServerLink
+from microturn.runtime.bus.exchange import Argument
+from microturn.runtime.bus.link import Link, ServerLink
 from microturn.runtime.bus.raw import command, entries_by_stream
 from microturn.runtime.hub import SessionPort, open_hub
 

@@ -12,7 +12,8 @@ from redis.exceptions import ConnectionError, ResponseError
 from microturn.runtime.bus import BusSettings, EmbeddedServer
 from microturn.runtime.bus.batching import MOST_CALLS, BatchingLink
 from microturn.runtime.bus.connection import open_clients
-from microturn.runtime.bus.link import Argument, Command, Link
+from microturn.runtime.bus.exchange import Argument, Command
+from microturn.runtime.bus.link import Link
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.raw import command
 from microturn.runtime.bus.scripts import Scripts

@@ -86,3 +86,23 @@ async def test_what_was_stored_in_part_or_failed_is_stored_until_all_of_it_is() 
                 await anyio.sleep(0)
             await writes.all_stored()
         tasks.cancel_scope.cancel()
+
+
+async def test_what_is_put_waits_for_more_unless_somebody_waits_for_it() -> None:
+    store, health = Store(), HealthMonitor(time.monotonic)
+    store.open.set()
+    writes = PendingWrites(store, health=health, gather_s=0.1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(writes.run)
+        for key in (1, 2, 1):
+            writes.put(key)
+            await anyio.wait_all_tasks_blocked()
+        assert store.stored == []
+        await anyio.sleep(0.3)
+        assert store.stored == [1, 2]
+        writes.put(3)
+        began_s = time.monotonic()
+        await writes.all_stored()
+        assert time.monotonic() - began_s < 0.09
+        assert store.stored == [1, 2, 3]
+        tasks.cancel_scope.cancel()
