@@ -273,7 +273,7 @@ class World:
         if begun is None:
             return
         task = self.tasks[task_id]
-        assert begun.attempt > max(task.attempts, default=0)
+        assert begun.attempt == len(task.attempts) + 1
         assert begun.attempt <= self._settings.max_attempts
         assert list(begun.updates) == task.updates
         stored = await self._stored(task_id)
@@ -282,35 +282,24 @@ class World:
         task.attempts.append(begun.attempt)
         self.runs.append(Run(worker, entry, begun.attempt, begun.next_seq, list(begun.updates)))
 
-    async def emit(self, run: Run, *, finish: bool = False, again: bool = False) -> None:
-        """Send one event, or the last one, or once more the one before."""
-        seq = run.next_seq - 1 if again else run.next_seq
-        text = f"{run.attempt}.{seq}"
-        event = DelegationEvent(
-            task_id=run.task_id,
-            attempt=run.attempt,
-            seq=seq,
-            kind="final" if finish else "partial",
-            text=text,
-            revision=len(run.updates),
-        )
+    async def emit(self, run: Run, *, count: int = 1, again: bool = False, finish: bool = False) -> None:
+        """Send so many events in one call, the one before once more with them, the last one as the end."""
+        numbers = range(run.next_seq - again, run.next_seq + count)
+        events = [_event(run, number, is_last=finish and number == numbers[-1]) for number in numbers]
         may_speak, before = await self._may_speak(run), await self._stored(run.task_id)
-        result = await run.worker.emit(run.task_id, run.attempt, [event], finish=finish)
+        result = await run.worker.emit(run.task_id, run.attempt, events, finish=finish)
         after = await self._stored(run.task_id)
         run.updates.extend(result.updates)
         assert run.updates == self.tasks[run.task_id].updates[: len(run.updates)]
-        if not may_speak:
-            assert result.fenced
+        assert result.fenced == (not may_speak)
+        assert not result.corrected or len(run.updates) > events[-1].revision
+        # An end under a number that was used before gets the next one.
+        new = [event.text for event in events if event.seq >= run.next_seq] or [events[-1].text] * finish
+        expected = [] if result.fenced else new[:-1] if result.corrected else new
         assert after[: len(before)] == before
-        added = [stored.text for stored in after[len(before) :]]
-        if result.fenced or result.corrected:
-            assert added == [], "what was refused was stored"
-            assert not may_speak or len(run.updates) > event.revision
-        elif again and not finish:
-            assert added == [], "a number was used twice"
-        else:  # a last event under a number that was used before gets the next one
-            assert added == [text]
-            self.tasks[run.task_id].sent[len(before)] = text
+        assert [event.text for event in after[len(before) :]] == expected
+        self.tasks[run.task_id].sent.update(enumerate(expected, len(before)))
+        if not result.fenced:
             run.next_seq = len(after)
 
     async def beat(self, run: Run) -> None:
@@ -418,6 +407,17 @@ class World:
             assert receipt.words_heard >= before.words_heard
             assert before.state not in SETTLED or receipt.state == before.state
         self.receipts[receipt.task_id, receipt.seq] = receipt
+
+
+def _event(run: Run, number: int, *, is_last: bool) -> DelegationEvent:
+    return DelegationEvent(
+        task_id=run.task_id,
+        attempt=run.attempt,
+        seq=number,
+        kind="final" if is_last else "partial",
+        text=f"{run.attempt}.{number}",
+        revision=len(run.updates),
+    )
 
 
 def _package(task_id: str, session_id: str, *, urgent: bool) -> ContextPackage:

@@ -36,7 +36,9 @@ PICKS = st.integers(0, 1_000)
 """Picks one of however many there are."""
 LOST = st.sampled_from((0, 0, 0, 1, 2))
 """How many replies to a move are lost."""
-RECEIPT_STATES = st.sampled_from(("woven", "heard", "interrupted", "superseded", "expired", "dropped"))
+RECEIPT_STATES = st.sampled_from(
+    ("woven", "woven", "woven", "interrupted", "heard", "superseded", "expired", "dropped")
+)
 PROMISE_STATES = st.sampled_from(("spoken", "declined", "expired", "failed"))
 _TENANTS = itertools.count()
 
@@ -129,19 +131,15 @@ class Protocol(RuleBasedStateMachine):
         self._lose(lost)
         self._with(self.world.entries, pick, lambda each: self.world.begin(*each))
 
-    @rule(run=PICKS, lost=LOST)
-    def emit(self, run: int, lost: int) -> None:
+    @rule(run=PICKS, count=st.integers(1, 3), again=st.booleans(), lost=LOST)
+    def emit(self, run: int, count: int, again: bool, lost: int) -> None:
         self._lose(lost)
-        self._with(self.world.runs, run, self.world.emit)
+        self._with(self.world.runs, run, partial(self.world.emit, count=count, again=again))
 
-    @rule(run=PICKS, finish=st.booleans())
-    def emit_again(self, run: int, finish: bool) -> None:
-        self._with(self.world.runs, run, partial(self.world.emit, finish=finish, again=True))
-
-    @rule(run=PICKS, lost=LOST)
-    def finish(self, run: int, lost: int) -> None:
+    @rule(run=PICKS, count=st.integers(0, 2), lost=LOST)
+    def finish(self, run: int, count: int, lost: int) -> None:
         self._lose(lost)
-        self._with(self.world.runs, run, partial(self.world.emit, finish=True))
+        self._with(self.world.runs, run, partial(self.world.emit, count=count, again=count != 1, finish=True))
 
     @rule(run=PICKS)
     def beat(self, run: int) -> None:
@@ -176,7 +174,7 @@ def test_what_is_promised_holds_in_any_order_of_moves(server: EmbeddedServer) ->
     run_state_machine_as_test(
         Protocol,
         settings=settings(
-            max_examples=extent(40, 1_000),
+            max_examples=extent(30, 1_000),
             stateful_step_count=extent(40, 60),
             deadline=None,
             derandomize=extent(True, False),
