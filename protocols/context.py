@@ -9,11 +9,19 @@ from __future__ import annotations
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue
+from pydantic_core import to_json
 
 from microturn.protocols._message import Message
 
 INLINE_LIMIT_BYTES = 256 * 1024
 """Largest encoded package. Sound and pictures travel by reference."""
+_SUMMARY_BYTES = 4096
+"""Longest encoded summary of turns that were dropped. Our choice."""
+_OPENINGS = 48
+"""Dropped turns, the newest, of which the summary tells the first words, as far as the user said them. Our choice."""
+_OPENINGS_CHARS = 1500
+_ROOM_BYTES = 64
+"""For the names of fields and the digits of counts that change while a package is cut."""
 
 
 class TurnRecord(Message):
@@ -68,10 +76,13 @@ class ContextPackage(Message):
     """Seconds from submission after which an answer is worthless."""
     history: tuple[TurnRecord, ...] = ()
     summary: str | None = None
-    """Stands for the turns that were dropped to fit the size."""
+    """Stands for the turns that are not in `history`: they were dropped to fit the size, or were lost."""
     dropped_turns: int = 0
     key_frames: tuple[Reference, ...] = ()
+    """What the user has shown of late, oldest first."""
     tool_state: dict[str, JsonValue] = Field(default_factory=dict)
+    """What tools said in earlier tasks of the session, by tool, the newest last: `result`, its text; `arguments`, where
+    they are short; and `time_ms`, its session time, where that is known."""
     running: tuple[RunningDelegation, ...] = ()
     tone: str | None = None
     language: str | None = None
@@ -81,28 +92,62 @@ class ContextPackage(Message):
     def fitted(self, limit_bytes: int = INLINE_LIMIT_BYTES) -> Self:
         """Return this package, its oldest turns replaced by a summary until it is at most `limit_bytes` long.
 
-        The summary is a count and the first words of each dropped user turn; a model may write a better one
-        before. Newest turns go last. Raises nothing: a package whose intent alone is too long is cut there.
+        The summary is a count and the first words of each dropped user turn, before what it was until now; a model may
+        write a better one before. Newest turns go last, then what the tools said, what else runs, and the end of the
+        intent. Takes time in proportion to the size, and no more than one encoding where it fits. Raises nothing.
         """
+        if _size(self) <= limit_bytes:
+            return self
+        bare = self.model_copy(update={"history": (), "summary": None})
+        room = limit_bytes - _size(bare) - _SUMMARY_BYTES - _ROOM_BYTES
+        kept = _newest_within(self.history, room)
+        gone = self.history[: len(self.history) - kept]
+        package = self.model_copy(
+            update={
+                "history": self.history[len(gone) :],
+                "dropped_turns": self.dropped_turns + len(gone),
+                "summary": _summary(gone, self.summary),
+            }
+        )
+        return package if kept else package._without_the_rest(limit_bytes)
+
+    def _without_the_rest(self, limit_bytes: int) -> Self:
+        """This package, which has no turns, cut where it is still too long."""
         package = self
-        while len(package.encode().encode()) > limit_bytes and package.history:
-            keep = package.history[max(1, len(package.history) // 4) :]
-            gone = self.history[: len(self.history) - len(keep)]
-            package = self.model_copy(
-                update={
-                    "history": keep,
-                    "dropped_turns": self.dropped_turns + len(gone),
-                    "summary": _summary(gone),
-                }
-            )
-        excess = len(package.encode().encode()) - limit_bytes
-        if excess > 0:
-            kept = package.intent.encode()[: max(0, len(package.intent.encode()) - excess - 64)]
-            package = package.model_copy(update={"intent": kept.decode(errors="ignore"), "tool_state": {}})
-        return package
+        for name, empty in (("tool_state", {}), ("running", ()), ("summary", None)):
+            if _size(package) <= limit_bytes:
+                return package
+            package = package.model_copy(update={name: empty})
+        excess = max(0, _size(package) - limit_bytes)
+        intent = package.intent.encode()
+        return package.model_copy(
+            update={"intent": intent[: max(0, len(intent) - excess)].decode(errors="ignore")}
+        )
 
 
-def _summary(gone: tuple[TurnRecord, ...]) -> str:
-    """One line for the turns that were dropped, at most about 2 kB."""
-    openings = [" ".join(turn.text.split()[:6]) for turn in gone if turn.speaker == "user"]
-    return f"{len(gone)} earlier turns left out; the user spoke of: " + "; ".join(openings[-24:])[:2000]
+def _size(message: Message) -> int:
+    """Bytes of the message once it is encoded."""
+    return len(to_json(message, exclude_none=True))
+
+
+def _newest_within(turns: tuple[TurnRecord, ...], room_bytes: int) -> int:
+    """How many of the newest turns have room; those that do not are not looked at."""
+    for kept, turn in enumerate(reversed(turns)):
+        room_bytes -= _size(turn) + 1
+        if room_bytes < 0:
+            return kept
+    return len(turns)
+
+
+def _summary(gone: tuple[TurnRecord, ...], before: str | None) -> str | None:
+    """One line for the turns that were dropped and for what stood for those before them, at most `_SUMMARY_BYTES`."""
+    if not gone:
+        return before
+    openings = [" ".join(turn.text.split()[:6]) for turn in gone[-_OPENINGS:] if turn.speaker == "user"]
+    spoken = "; ".join(openings)[:_OPENINGS_CHARS]
+    summary = f"{len(gone)} earlier turns left out; the user spoke of: {spoken}"
+    if before:
+        summary = f"{summary}. Before that: {before}"
+    while (size := len(to_json(summary))) > _SUMMARY_BYTES:
+        summary = summary[: len(summary) * _SUMMARY_BYTES // size]
+    return summary

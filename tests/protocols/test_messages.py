@@ -151,6 +151,36 @@ def test_a_fitted_package_is_never_larger_than_the_limit(words: int, turns: int,
     assert len(package.encode().encode()) <= limit
 
 
+def test_as_many_turns_stay_as_have_room() -> None:
+    package = PACKAGE.model_copy(update={"history": history(400, 300)}).fitted()
+    assert len(package.encode().encode()) > 0.97 * INLINE_LIMIT_BYTES
+
+
+def test_what_stood_for_earlier_turns_is_not_forgotten_with_the_next_ones() -> None:
+    package = PACKAGE.model_copy(update={"history": history(60, 300)}).fitted(20_000)
+    assert package.summary is not None
+    assert package.summary.endswith("Before that: earlier")
+
+
+@given(
+    turn=st.text(max_size=3_000),
+    known=st.text(max_size=6_000),
+    running=st.text(max_size=6_000),
+    summary=st.text(max_size=6_000),
+)
+def test_whatever_is_too_long_is_cut_to_fit(turn: str, known: str, running: str, summary: str) -> None:
+    package = PACKAGE.model_copy(
+        update={
+            "history": (TurnRecord(speaker="user", text=turn, start_ms=0, end_ms=1),) * 3,
+            "tool_state": {"look_up": {"result": known}},
+            "running": (RunningDelegation(task_id="task-0", intent=running, state="accepted"),),
+            "summary": summary,
+        }
+    ).fitted(6_000)
+    assert len(package.encode().encode()) <= 6_000
+    assert package.intent == PACKAGE.intent
+
+
 @given(st.text(min_size=1, max_size=30_000))
 def test_an_enormous_intent_is_cut_to_fit(intent: str) -> None:
     package = PACKAGE.model_copy(update={"intent": intent, "history": (), "tool_state": {}}).fitted(6_000)
