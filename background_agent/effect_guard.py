@@ -31,7 +31,7 @@ class EffectGuard:
     def __init__(self, package: ContextPackage) -> None:
         said = [turn.text for turn in package.history if turn.speaker == "user"]
         self._wanted = _stems(" ".join([package.intent, *reversed(said)]))
-        self._has_read = False
+        self._has_read = bool(package.tool_state)  # results of earlier tasks are shown from the start
 
     def has_read(self, text: str) -> None:
         """Note that the model gets to see a result."""

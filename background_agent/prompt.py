@@ -13,9 +13,10 @@ from datetime import datetime
 from pydantic import JsonValue
 
 from microturn.background_agent.chat_client import as_json
-from microturn.background_agent.framing import disarmed
+from microturn.background_agent.framing import disarmed, frame_result
 from microturn.background_agent.profile import ModelProfile
 from microturn.protocols import ContextPackage, ToolSpec, TurnRecord
+from microturn.tools.text import one_line
 
 _ROLE = """\
 You do tasks for a voice assistant that is talking with the user right now.
@@ -33,6 +34,14 @@ Each reply is one JSON action:
 {"final": TEXT} answers the user, once the results have all that was asked for. """
 
 _HINT_CHARS = 60
+_KNOWN = "Earlier results, maybe out of date:"
+_KNOWN_SHARE = 4
+"""What tools said before takes at most one part in so many of the context. Our choice."""
+_KNOWN_BYTES = 400
+_LEAST_KNOWN_BYTES = 60
+"""Longest and shortest result of an earlier task that is shown. Our choice."""
+_ARGUMENTS_CHARS = 120
+_FRAME_CHARS = len('<result tool="">\n\n</result>\n')
 _SAY = '{"say": TEXT} tells the user something useful now; you go on working after it.\n'
 
 
@@ -152,15 +161,22 @@ def call_text(tool: str, arguments: dict[str, JsonValue]) -> str:
 
 
 def task_text(package: ContextPackage, context_chars: int) -> str:
-    """The changing part: the time, as much of the conversation as fits, newest first to stay, and the task."""
+    """The changing part: the time, what is known, and the task.
+
+    Of the conversation and of what tools said in earlier tasks the newest stays; together they are at most about
+    `context_chars` long.
+    """
     lines = [f"Now: {_time(package.local_time)}"]
     if package.language:
         lines.append(f"Answer in this language: {package.language[:20]}")
     if package.tone:
         lines.append(f"The user sounds {package.tone[:40]}.")
     room = max(0, context_chars - len(package.intent))
-    if conversation := _conversation(package, room):
+    known = _known(package, min(room, context_chars // _KNOWN_SHARE))
+    if conversation := _conversation(package, room - len(known)):
         lines.append(f"Conversation so far:\n{conversation}")
+    if known:
+        lines.append(known)
     if package.running:
         running = "; ".join(one.intent[:60] for one in package.running[:3])
         lines.append(f"Others already work on: {running}")
@@ -188,6 +204,37 @@ def _conversation(package: ContextPackage, room_chars: int) -> str:
     if package.summary and len(package.summary) <= room_chars:
         kept.append(f"({package.summary})")
     return "\n".join(reversed(kept))
+
+
+def _known(package: ContextPackage, room_chars: int) -> str:
+    """What tools said in earlier tasks, within the room, each in the frame of a result; the newest stay."""
+    framed: list[str] = []
+    room_chars -= len(_KNOWN)
+    for tool, told in reversed(package.tool_state.items()):
+        said = _earlier(told, package.said_end_ms)
+        room_of_one = min(room_chars - _FRAME_CHARS - len(tool), _KNOWN_BYTES)
+        if not said or room_of_one < _LEAST_KNOWN_BYTES:
+            continue
+        cut = said.encode()[:room_of_one].decode(errors="ignore")
+        framed.append(frame_result(tool, cut, room_of_one))
+        room_chars -= len(framed[-1]) + 1
+    return "\n".join([_KNOWN, *reversed(framed)]) if framed else ""
+
+
+def _earlier(told: JsonValue, now_ms: int) -> str:
+    """One line: how long ago, the arguments, the text; empty where it is no result."""
+    result = told.get("result") if isinstance(told, dict) else None
+    if not isinstance(told, dict) or not isinstance(result, str):
+        return ""
+    arguments, time_ms = told.get("arguments"), told.get("time_ms")
+    ago = f"({_ago(now_ms - time_ms)}) " if isinstance(time_ms, int) else ""
+    asked = f"{as_json(arguments)[:_ARGUMENTS_CHARS]} " if isinstance(arguments, dict) else ""
+    return f"{ago}{asked}{one_line(result, _KNOWN_BYTES)}"
+
+
+def _ago(span_ms: int) -> str:
+    seconds = max(0, span_ms) // 1000
+    return f"{seconds} s ago" if seconds < 100 else f"{seconds // 60} min ago"
 
 
 def _turn(turn: TurnRecord) -> str:

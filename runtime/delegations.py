@@ -26,6 +26,7 @@ from microturn.protocols import (
 from microturn.runtime.delegation import Delegation
 from microturn.runtime.history import History
 from microturn.runtime.reopened import Reopened
+from microturn.runtime.tool_memory import ToolMemory
 
 PortState: TypeAlias = Literal["ok", "no_worker", "unreachable", "moved"]
 """`moved`: another process has the session now, and nothing is said or handed over from here any more."""
@@ -97,6 +98,7 @@ class Delegations:
         self._deadline_s = deadline_s
         self._recalled = reopened.recalled() if reopened is not None else None
         self._notices = 0
+        self._tools = ToolMemory()
         self.all: dict[str, Delegation] = {}
         self._unfinished: dict[str, Delegation] = {}
         """Those that may still need something done on the beat, so that a long session costs no more than a short."""
@@ -144,6 +146,7 @@ class Delegations:
             deadline_s=self._deadline_s,
             history=history.turns,
             summary=self._recalled,
+            tool_state=self._tools.state(self.all),
             running=tuple(
                 RunningDelegation(task_id=i, intent=self.all[i].intent, state=self.all[i].state)
                 for i in self.open_ids
@@ -213,6 +216,7 @@ class Delegations:
             return None
         delegation.unsettled.append(event.seq)
         delegation.touched_ms = now_ms
+        self._tools.note(event, now_ms)
         told = self._told(event, delegation)
         delegation.note(told)
         return told
@@ -220,6 +224,7 @@ class Delegations:
     def recall(self, event: DelegationEvent, receipt: Receipt | None) -> DelegationEvent:
         """As `note`, for an event that stands in the ledger of a session that was taken over."""
         delegation = self.all[event.task_id]
+        self._tools.note(event, None)
         told = self._told(event, delegation)
         delegation.note(told)
         if receipt is not None and event.seq in delegation.pieces:
