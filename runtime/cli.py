@@ -28,6 +28,7 @@ from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.conversation import Conversation, Setting
 from microturn.runtime.doctor import NEEDED_WEIGHTS, examine, report
+from microturn.runtime.garbage import tame_garbage_collector
 from microturn.runtime.hub import open_hub, settings_of
 from microturn.runtime.live_view import LiveView, PlainView, open_view
 from microturn.runtime.session_report import table, transcript
@@ -226,6 +227,7 @@ async def _talk(
                 status.update("loading the background agent")
                 await stack.enter_async_context(worker_process(settings))
                 await hub.until_worker()
+        tame_garbage_collector()
         with view:
             await conversation.hold(model, hub)
 
