@@ -204,7 +204,10 @@ class Driver:
     async def _break_things(self) -> None:
         for fault in faults(self._seed):
             await anyio.sleep(fault.pause_s)
-            await self._break(fault)
+            with anyio.CancelScope(
+                shield=True
+            ):  # or a process would be left standing still, or a session nowhere
+                await self._break(fault)
             self._faults[fault.kind] += 1
 
     async def _break(self, fault: Fault) -> None:

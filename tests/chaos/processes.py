@@ -28,9 +28,12 @@ class Program:
     async def start(
         cls, tasks: TaskGroup, module: str, url: str, on_line: Callable[[Program, list[str]], None], log: Path
     ) -> Program:
-        """Start a program and wait until it is ready."""
-        program: Program = await tasks.start(cls._host, module, url, on_line, log)
-        return program
+        """Start a program and wait until it is ready; one that could not reach the server is started again."""
+        while True:
+            program: Program = await tasks.start(cls._host, module, url, on_line, log)
+            if program.is_alive:
+                return program
+            await anyio.sleep(0.2)
 
     @classmethod
     async def _host(
@@ -58,16 +61,19 @@ class Program:
         self, on_line: Callable[[Program, list[str]], None], task_status: TaskStatus[Program]
     ) -> None:
         assert self._process.stdout is not None
-        rest = b""
+        rest, is_ready = b"", False
         async for chunk in self._process.stdout:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 words = line.decode().split()
                 if words[0] == "ready":
+                    is_ready = True
                     task_status.started(self)
                 else:
                     on_line(self, words)
         self.is_alive = False
+        if not is_ready:
+            task_status.started(self)
 
     async def tell(self, **order: object) -> None:
         """Send an order; one that is dead does not hear it."""

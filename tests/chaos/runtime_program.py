@@ -14,7 +14,7 @@ and what happens is said in lines, each in one write, with session time in milli
     word S ITEM INDEX WORD MS      a word was played out; ITEM is `-` where it is of no result
     user S FROM TO                 the user speaks
     sound S FROM TO                the assistant was to be heard
-    late MS AT                     a step was done so long after it was due, at this time of all its sessions
+    late MS AT                     a step was done so long after it, or the first it makes up for, was due at AT
 """
 
 from __future__ import annotations
@@ -218,9 +218,10 @@ class Program:
     def _watch(event: SessionEvent) -> None:
         if not isinstance(event, TickDone):
             return
-        late_ms = event.lateness_ms + event.step_ms + event.runtime_ms
+        missed_ms = (event.count - 1) * MICRO_TURN_MS
+        late_ms = missed_ms + event.lateness_ms + event.step_ms + event.runtime_ms
         if late_ms > LATE_MS:
-            tell("late", round(late_ms), (event.index + 1) * MICRO_TURN_MS)
+            tell("late", round(late_ms), (event.index + 1) * MICRO_TURN_MS - missed_ms)
 
 
 def _answer(text: str) -> Answer:
