@@ -68,7 +68,7 @@ class Client:
     runtime: Program
     is_open: bool = False
     record: Record = field(default_factory=Record)
-    floors: defaultdict[int, Floor] = field(default_factory=lambda: defaultdict(Floor))
+    floors: defaultdict[Program, Floor] = field(default_factory=lambda: defaultdict(Floor))
     """By process, since each has its own session time."""
     reopened: int = 0
 
@@ -174,14 +174,14 @@ class Driver:
         match words:
             case ["late", late_ms, at_ms]:
                 for client in self._clients.values():
-                    client.floors[id(program)].late(int(late_ms), int(at_ms))
+                    client.floors[program].late(int(late_ms), int(at_ms))
             case [what, session_id, *rest]:
                 client = self._clients[session_id]
                 if client.runtime is program:
                     self._on_session(client, what, rest)
 
     def _on_session(self, client: Client, what: str, rest: list[str]) -> None:
-        floor = client.floors[id(client.runtime)]
+        floor = client.floors[client.runtime]
         match what:
             case "word":
                 client.record.word(rest[0], int(rest[1]), rest[2])
