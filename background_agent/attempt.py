@@ -7,6 +7,7 @@ again. How the task ended is then said in one terminal event. Knows nothing of s
 
 from __future__ import annotations
 
+import functools
 import logging
 import traceback
 from collections.abc import Sequence
@@ -157,6 +158,7 @@ class Attempt:
             self._updates,
             max(0.0, self._deadline_s - anyio.current_time()),
             self._receipts,
+            functools.partial(self._bus.load, self._entry),
         )
 
     async def _run_engine(

@@ -9,7 +9,7 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Receipt, Speech
-from microturn.tools import ToolRegistry
+from microturn.tools import Load, ToolRegistry, nothing_kept
 
 
 class Emit(Protocol):
@@ -23,7 +23,11 @@ class Emit(Protocol):
         text: str = "",
         detail: dict[str, JsonValue] | None = None,
     ) -> None:
-        """Send the event. A cancellation point; raises nothing that the engine could handle."""
+        """Send the event. A cancellation point; raises nothing that the engine could handle.
+
+        The record of a tool call and the end are stored when it returns; anything else is on its way, in order, and
+        is sent even if the caller is cancelled.
+        """
 
 
 @dataclass(slots=True)
@@ -40,6 +44,8 @@ class Control:
     """Time left when the run began."""
     receipts: dict[int, Receipt] = field(default_factory=dict)
     """What has become of the words in `emitted`, by number, where it is known; kept up to date while it runs."""
+    load: Load = nothing_kept
+    """Loads what a reference in the package stands for."""
     revision: int = field(init=False)
     """How many of the corrections what is emitted now takes into account: at first, those from before the run."""
 

@@ -148,6 +148,7 @@ class _Run:
             guard=self._guard,
             data_dir=engine.data_dir,
             journal=journal,
+            load=control.load,
         )
         self._entries: list[Entry] = [Task(task_text(package, engine.profile.context_chars))]
         self._called = {_key(outcome.call) for outcome in journal.finished}

@@ -17,7 +17,7 @@ from microturn.background_agent.narrator import SCHEDULED
 from microturn.background_agent.speech_text import to_speech
 from microturn.background_agent.transcript import Call
 from microturn.protocols import ContextPackage, Speech
-from microturn.tools import ToolContext, ToolRegistry, ToolResult
+from microturn.tools import Load, ToolContext, ToolRegistry, ToolResult
 
 MOST_TRIES = 3
 """Calls that are tried before the request is left to the engine behind."""
@@ -43,7 +43,7 @@ class ReflexEngine:
         fresh = not control.emitted and not control.updates and len(package.intent) <= MOST_CHARS
         matches = tools.matches(package.intent)[:MOST_TRIES] if fresh else []
         for number, match in enumerate(matches):
-            reflex = _Reflex(Call(number, match.tool, match.arguments), package, tools, emit)
+            reflex = _Reflex(Call(number, match.tool, match.arguments), package, tools, emit, control.load)
             if not control.has_news and await reflex.answer(self._data_dir):
                 return
         await self._behind.run(package, tools, emit, control)
@@ -52,11 +52,14 @@ class ReflexEngine:
 class _Reflex:
     """One call that answers a request."""
 
-    def __init__(self, call: Call, package: ContextPackage, tools: ToolRegistry, emit: Emit) -> None:
+    def __init__(
+        self, call: Call, package: ContextPackage, tools: ToolRegistry, emit: Emit, load: Load
+    ) -> None:
         self._call = call
         self._package = package
         self._tools = tools
         self._emit = emit
+        self._load = load
         self._has_effect = tools.get(call.tool).spec.side_effect != "none"
         self._scheduled: list[Speech] = []
 
@@ -88,6 +91,7 @@ class _Reflex:
             say=self._schedule,
             data_dir=data_dir,
             idempotency_key=ToolContext.key(self._package.task_id, self._call.index),
+            load=self._load,
         )
 
     async def _schedule(self, speech: Speech) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import anyio
 
 from microturn.background_agent.worker_bus import BeatResult, Begun, EmitResult, TaskEntry
-from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Receipt, Speech
+from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Receipt, Reference, Speech
+from microturn.tools import ReferenceGoneError
 
 _REFUSABLE = frozenset({"final", "failed"})
 """Ends that are refused while there is a correction that they do not take into account."""
@@ -63,6 +64,8 @@ class InMemoryWorkerBus:
 
     def __init__(self) -> None:
         self.tasks: dict[str, TaskRecord] = {}
+        self.kept: dict[str, bytes] = {}
+        """What references stand for, by their keys."""
         self._waiting: list[str] = []
         self._arrived = anyio.Condition()
 
@@ -144,6 +147,12 @@ class InMemoryWorkerBus:
             record.ended = True
             record.done.set()
         return _news(record, corrected=corrected)
+
+    async def load(self, entry: TaskEntry, reference: Reference) -> bytes:
+        """See `WorkerBus`."""
+        if reference.key not in self.kept:
+            raise ReferenceGoneError(reference)
+        return self.kept[reference.key]
 
     async def beat(self, entry: TaskEntry, attempt: int) -> BeatResult:
         """See `WorkerBus`."""

@@ -20,7 +20,7 @@ from microturn.background_agent.journal import NOT_KNOWN, UNKNOWN_TEXT, Journal,
 from microturn.background_agent.narrator import Narrator
 from microturn.background_agent.transcript import Call, Outcome
 from microturn.protocols import ContextPackage, Speech, ToolSpec
-from microturn.tools import ToolContext, ToolRegistry, ToolResult
+from microturn.tools import Load, ToolContext, ToolRegistry, ToolResult
 
 READS_KEPT = 4
 """Results of earlier runs, of calls without an effect, that a model is shown again. Our choice."""
@@ -43,6 +43,7 @@ class ToolRunner:
         guard: EffectGuard,
         data_dir: Path,
         journal: Journal,
+        load: Load,
     ) -> None:
         self._package = package
         self._tools = tools
@@ -52,6 +53,7 @@ class ToolRunner:
         self._data_dir = data_dir
         self._guard = guard
         self._journal = journal
+        self._load = load
         self._in_doubt = set(journal.in_doubt)
 
     async def resume(self) -> list[Outcome]:
@@ -130,6 +132,7 @@ class ToolRunner:
             say=self._narrator.say,
             data_dir=self._data_dir,
             idempotency_key=ToolContext.key(self._package.task_id, call.index),
+            load=self._load,
         )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from microturn.protocols import ContextPackage, DelegationEvent, Receipt
+from microturn.protocols import ContextPackage, DelegationEvent, Receipt, Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +105,11 @@ class WorkerBus(Protocol):
 
     async def beat(self, entry: TaskEntry, attempt: int) -> BeatResult:
         """Renew the lease of a task that really runs."""
+
+    async def load(self, entry: TaskEntry, reference: Reference) -> bytes:
+        """Return the bytes that a reference in the task's package stands for.
+
+        Raises:
+            ReferenceGoneError: they are not there any more.
+            ReferenceAlteredError: what is there is not what was kept.
+        """

@@ -3,11 +3,15 @@
 The built-in ones are in `microturn.tools.builtin`. Knows nothing of models, agents, queues or sound.
 """
 
+from microturn.tools._errors import ReferenceAlteredError as ReferenceAlteredError
+from microturn.tools._errors import ReferenceGoneError as ReferenceGoneError
 from microturn.tools._errors import ToolError as ToolError
 from microturn.tools._errors import ToolFailed as ToolFailed
 from microturn.tools._errors import ToolRetry as ToolRetry
 from microturn.tools._errors import UnknownToolError as UnknownToolError
+from microturn.tools.context import Load as Load
 from microturn.tools.context import ToolContext as ToolContext
+from microturn.tools.context import nothing_kept as nothing_kept
 from microturn.tools.decorator import AnyTool as AnyTool
 from microturn.tools.decorator import Tool as Tool
 from microturn.tools.decorator import tool as tool
@@ -25,8 +29,11 @@ __all__ = (
     "ENTRY_POINT_GROUP",
     "AnyTool",
     "Capped",
+    "Load",
     "Match",
     "Phrase",
+    "ReferenceAlteredError",
+    "ReferenceGoneError",
     "Spoken",
     "Tool",
     "ToolContext",
@@ -38,5 +45,6 @@ __all__ = (
     "UnknownToolError",
     "cap",
     "clean",
+    "nothing_kept",
     "tool",
 )

@@ -8,12 +8,27 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
-from microturn.protocols import ContextPackage, Speech
+from microturn.protocols import ContextPackage, Reference, Speech
+from microturn.tools._errors import ReferenceGoneError
 from microturn.tools.text import clean, one_line
 
 PROGRESS_LIMIT_CHARS = 500
 SPEECH_LIMIT_CHARS = 1000
+
+Load: TypeAlias = Callable[[Reference], Awaitable[bytes]]
+"""Loads what a reference of the package stands for.
+
+Raises:
+    ReferenceGoneError: it is not there any more.
+    ReferenceAlteredError: what is there is not what was kept.
+"""
+
+
+async def nothing_kept(reference: Reference) -> bytes:
+    """Load nothing: where there is no place in which anything is kept."""
+    raise ReferenceGoneError(reference)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +45,9 @@ class ToolContext:
     """A folder of this user's that outlives the process. It may not exist yet."""
     idempotency_key: str
     """The task's id and the number of the call in it: a repeated attempt brings the same key again."""
+    load: Load = nothing_kept
+    """Loads what the user has shown, one of `package.key_frames`: its bytes, at most 1 MiB. An error that the tool does
+    not handle is told to the model."""
 
     @staticmethod
     def key(task_id: str, call_index: int) -> str:

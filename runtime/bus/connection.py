@@ -1,8 +1,9 @@
-"""How a process of the bus is connected: two clients, and a look at the server before it is trusted.
+"""How a process of the bus is connected: three clients, and a look at the server before it is trusted.
 
-Commands and blocking reads want opposite settings, so each has its own client. Commands are given up after a short
-time and repeated, which is safe because every write of the bus is a script that may run twice. A blocking read is
-never repeated by the client: a repeated XREADGROUP would take entries twice, and its reader has its own loop.
+Commands and blocking reads want opposite settings, so each has its own client; large bytes have a third, so that no
+command waits behind them. Commands are given up after a short time and repeated, which is safe because every write of
+the bus is a script that may run twice. A blocking read is never repeated by the client: a repeated XREADGROUP would
+take entries twice, and its reader has its own loop.
 redis-py's defaults (5 s per command, ten repeats, 100 connections) would stall a caller for a minute. Knows nothing
 of tasks.
 """
@@ -79,17 +80,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """The two clients of a process."""
+    """The clients of a process."""
 
     commands: Link
     """Short commands: given up after `command_timeout_s`, repeated twice. What is sent at once goes together."""
     blocking: Link
     """Reads that wait, for `LONGEST_READ_S` at most: no repeats; the caller sets the limit and has the loop."""
+    bulk: Link
+    """Large values, one to a command: replies are bytes. Limits as of commands."""
 
 
 @asynccontextmanager
 async def open_clients(settings: BusSettings) -> AsyncIterator[Clients]:
-    """Make the two clients; nothing is connected until the first command.
+    """Make the clients; nothing is connected until the first command.
 
     Raises:
         BusAddressError: the URL is no address of a bus.
@@ -98,13 +101,15 @@ async def open_clients(settings: BusSettings) -> AsyncIterator[Clients]:
     open_link, connections = _LINKS[address.kind], max(_CONNECTIONS, 3 * settings.shards)
     commands = open_link(address, _Limits(timeout_s, timeout_s, 2, connections))
     blocking = open_link(address, _Limits(timeout_s, LONGEST_READ_S + timeout_s, 0, connections))
+    bulk = open_link(address, _Limits(timeout_s, timeout_s, 2, connections, gives_text=False))
     async with own_tasks() as tasks:
         try:
-            yield Clients(BatchingLink(commands, tasks), blocking)
+            yield Clients(BatchingLink(commands, tasks), blocking, bulk)
         finally:
             with anyio.move_on_after(CLOSE_WITHIN_S, shield=True):  # also when the caller is being cancelled
                 await commands.aclose()
                 await blocking.aclose()
+                await bulk.aclose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,8 @@ class _Limits:
     repeats: int
     connections: int
     """To one server. A call beyond waits, or fails and is repeated by its caller."""
+    gives_text: bool = True
+    """Whether replies are text, or the bytes as they are."""
 
     @property
     def retry(self) -> Retry:
@@ -127,7 +134,7 @@ class _Limits:
         return {
             "protocol": 2,
             "driver_info": None,  # redis-py would name itself, which a tenant's user need not be allowed
-            "decode_responses": True,
+            "decode_responses": self.gives_text,
             "encoding_errors": "replace",  # a mangled entry must be rejected as a task, not stop its reader
             "socket_connect_timeout": self.connect_s,
             "socket_timeout": self.reply_s,

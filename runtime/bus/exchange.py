@@ -17,8 +17,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as ReplyTimeoutError
 
-Argument: TypeAlias = str | int
-"""One word of a command."""
+Argument: TypeAlias = str | int | bytes
+"""One word of a command; bytes go as they are."""
 Command: TypeAlias = tuple[Argument, ...]
 
 
@@ -64,5 +64,7 @@ def _packed(command: Command) -> bytes:
     try:
         return bytes(pack_command(command))  # type: ignore[arg-type]  # because hiredis says that it takes one word
     except UnicodeEncodeError:  # half a character: what cannot be told is replaced, as redis-py does
-        words = tuple(str(word).encode("utf-8", "replace") for word in command)
+        words = tuple(
+            word if isinstance(word, bytes) else str(word).encode("utf-8", "replace") for word in command
+        )
         return bytes(pack_command(words))  # type: ignore[arg-type]  # as above

@@ -9,6 +9,7 @@
 `mt:<tenant>:{sNN}:j:<task>`   list: its tool calls, kept longer than its other events
 `mt:<tenant>:{sNN}:s:<session>` hash: which runtime has a session, and since when
 `mt:<tenant>:{sNN}:p:<session>` list: the session's tasks, oldest first
+`mt:<tenant>:{sNN}:b:<sha256>` string: the bytes of an attachment, for a while
 `mt:<tenant>:{sNN}:id:<hash>`  string: the task that an idempotency key stands for
 `mt:<tenant>:{sNN}:in:<rt>`    stream: the inbox of one runtime process
 `mt:<tenant>:{sNN}:dead`       stream: tasks given up
@@ -88,6 +89,10 @@ class Keys:
     def journal(self, shard: int, task_id: str) -> str:
         """List of a task's tool calls."""
         return f"{self._prefix(shard)}j:{task_id}"
+
+    def attachment(self, shard: int, sha256: str) -> str:
+        """String with the bytes of this hash."""
+        return f"{self._prefix(shard)}b:{sha256}"
 
     def of_session(self, session_id: str) -> list[str]:
         """What every script about a session begins with: hash with the runtime that has it, list of its tasks."""

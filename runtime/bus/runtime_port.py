@@ -19,13 +19,14 @@ from uuid import uuid4
 import anyio
 from anyio.abc import TaskGroup
 
-from microturn.protocols import ContextPackage, PromiseState, Receipt, SessionLedger
+from microturn.protocols import ContextPackage, PromiseState, Receipt, Reference, SessionLedger
 from microturn.runtime.bus._errors import (
     BusUnreachableError,
     PackageTooLargeError,
     QueueFullError,
     SessionTakenError,
 )
+from microturn.runtime.bus.attachments import AttachmentSender
 from microturn.runtime.bus.connection import Clients, check_server, open_clients
 from microturn.runtime.bus.deadlines import GRACE_S, DeadlineWatch
 from microturn.runtime.bus.health import Health, HealthMonitor
@@ -138,6 +139,7 @@ class DelegationPort:
             health=self._health,
             sessions=self._sessions,
         )
+        self._attachments = AttachmentSender(clients.bulk, self._keys, ttl_s=settings.attachment_ttl_s)
         outgoing = Outgoing(
             self._scripts, self._keys, settings, runtime_id=runtime_id, clock=clock, writer=self._writer
         )
@@ -161,6 +163,7 @@ class DelegationPort:
         tasks.start_soon(self._reader.read, name="bus inbox")
         tasks.start_soon(self._inbox.acknowledge_all, name="bus acknowledgements")
         tasks.start_soon(self._writer.run, name="bus ledgers")
+        tasks.start_soon(self._attachments.run, name="bus attachments")
         tasks.start_soon(self._deadlines.run, name="bus deadlines")
         tasks.start_soon(self._worker_count.run, name="bus workers")
 
@@ -175,6 +178,7 @@ class DelegationPort:
         await self._outbox.all_sent()
         await self._writer.all_stored()
         await self._inbox.all_stored()
+        await self._attachments.all_sent()
 
     @property
     def health(self) -> Health:
@@ -232,6 +236,22 @@ class DelegationPort:
     def promise_nowait(self, session_id: str, task_id: str, state: PromiseState) -> None:
         """Store how the promise of a task has ended. Never waits, never refuses. The first end stays."""
         self._writer.promise(session_id, task_id, state)
+
+    def keep_nowait(self, session_id: str, data: bytes, media_type: str, time_ms: int) -> Reference | None:
+        """Keep bytes for the tasks of a session without waiting, and return what names them in a package.
+
+        None where they are empty or larger than 1 MiB. They are kept for `attachment_ttl_s` from when they are stored.
+        Where too much waits to be sent, the oldest that waits is left out, and is gone for whoever asks for it.
+
+        Args:
+            session_id: whose tasks may load them.
+            data: what is kept, as it is.
+            media_type: what it is, such as `image/jpeg`.
+            time_ms: session time of what it shows.
+        """
+        return self._attachments.keep_nowait(
+            checked_name("session id", session_id), data, media_type, time_ms
+        )
 
     def submit_nowait(self, package: ContextPackage) -> bool:
         """Hand a task over without waiting; False if too much waits already.

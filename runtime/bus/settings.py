@@ -29,6 +29,8 @@ class BusSettings:
     """Newest events of a task that a second attempt is told of."""
     presence_s: float = 0.5
     """How often a worker shows that it lives. It counts as gone after three times that."""
+    attachment_ttl_s: float = 120.0
+    """How long a picture that was shown is kept: as long as a session's tasks have by default. Our choice."""
     command_timeout_s: float = 2.0
     """How long one command may take before it is repeated."""
 

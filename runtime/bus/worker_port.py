@@ -19,8 +19,9 @@ from anyio.abc import TaskGroup
 from redis.exceptions import RedisError
 
 from microturn.background_agent.worker_bus import BeatResult, Begun, EmitResult, TaskEntry
-from microturn.protocols import INLINE_LIMIT_BYTES, DelegationEvent
+from microturn.protocols import INLINE_LIMIT_BYTES, DelegationEvent, Reference
 from microturn.runtime.bus._errors import PackageTooLargeError
+from microturn.runtime.bus.attachments import AttachmentReader
 from microturn.runtime.bus.connection import Clients, check_server, open_clients
 from microturn.runtime.bus.delivery import Delivery
 from microturn.runtime.bus.keys import Keys, checked_name
@@ -95,6 +96,7 @@ class WorkerPort:
         self._queue = TaskQueue(
             clients, self._scripts, settings, self._keys, worker_id=worker_id, reject=self._reject
         )
+        self._attachments = AttachmentReader(clients.bulk, self._keys)
         self._running: dict[str, _Running] = {}
 
     def start(self, tasks: TaskGroup) -> None:
@@ -190,6 +192,16 @@ class WorkerPort:
             backlog=int(reply[2]),
             receipts=told.receipts,
         )
+
+    async def load(self, entry: TaskEntry, reference: Reference) -> bytes:
+        """Return the bytes that a reference in the task's package stands for; see `WorkerBus`.
+
+        Raises:
+            ReferenceGoneError: they are not there any more.
+            ReferenceAlteredError: what is there is not what was kept, or the reference is not of the task's session.
+            BusReplyError: the server refused for a reason that repeating cannot mend.
+        """
+        return await self._attachments.load(Delivery.parse(entry.entry_id).shard, reference)
 
     async def enter(self) -> None:
         """Make the group of workers where there is none."""

@@ -88,6 +88,20 @@ async def test_a_session_moves_with_a_tenants_rights(
             second.leave_nowait("session")
 
 
+async def test_a_picture_is_kept_and_loaded_with_a_tenants_rights(
+    settings: BusSettings, server: EmbeddedServer, package: MakePackage
+) -> None:
+    async with (
+        user_of(settings, server) as user,
+        open_delegation_port(user) as port,
+        open_worker_port(user) as worker,
+    ):
+        reference = port.keep_nowait("session", b"\xff\xd8picture", "image/jpeg", 0)
+        assert reference is not None
+        await port.submit(package("a"))
+        assert await worker.load(await worker.take(), reference) == b"\xff\xd8picture"
+
+
 async def test_nothing_else_is_allowed(settings: BusSettings, server: EmbeddedServer) -> None:
     others = "mt:another:{s00}:tasks"
     async with user_of(settings, server) as user, open_clients(user) as clients:

@@ -66,6 +66,25 @@ async def test_the_shards_are_on_several_nodes(settings: BusSettings) -> None:
         assert len(routes) == SHARDS
 
 
+async def test_a_picture_lives_where_its_task_does(settings: BusSettings, package: MakePackage) -> None:
+    picture = bytes(range(256))
+    async with open_delegation_port(settings) as port, open_worker_port(settings) as worker:
+        for shard in range(SHARDS):
+            session_id = session_on(shard)
+            reference = port.keep_nowait(session_id, picture + bytes([shard]), "image/png", 0)
+            assert reference is not None
+            assert f"{{s{shard:02d}}}" in reference.key
+            await port.submit(
+                package(f"t{shard}", session_id=session_id).model_copy(update={"key_frames": (reference,)})
+            )
+        seen: set[bytes] = set()
+        with anyio.fail_after(10):
+            for _ in range(SHARDS):
+                entry = await worker.take()
+                seen.add(await worker.load(entry, entry.package.key_frames[0]))
+        assert seen == {picture + bytes([shard]) for shard in range(SHARDS)}
+
+
 async def test_a_task_in_every_shard_brings_its_parts_in_order_and_goes_on_when_its_worker_is_killed(
     settings: BusSettings, package: MakePackage
 ) -> None:

@@ -109,7 +109,7 @@ async def test_a_package_over_the_size_is_fitted_or_refused(
         await port.submit(package("long", intent="word " * 80_000))
         taken = await worker.take()
         assert 200_000 < len(taken.package.encode()) <= 256 * 1024
-        bulky = package("bulky").model_copy(update={"summary": "x" * 300_000})
+        bulky = package("bulky").model_copy(update={"tone": "x" * 300_000})
         with pytest.raises(PackageTooLargeError):
             await port.submit(bulky)
         port.submit_nowait(bulky.model_copy(update={"task_id": "bulkier"}))
