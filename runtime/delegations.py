@@ -19,12 +19,14 @@ from microturn.protocols import (
     PromiseState,
     Receipt,
     ReceiptState,
+    Reference,
     RunningDelegation,
     Speech,
     Update,
 )
 from microturn.runtime.delegation import Delegation
 from microturn.runtime.history import History
+from microturn.runtime.key_frames import KeyFrames
 from microturn.runtime.reopened import Reopened
 from microturn.runtime.tool_memory import ToolMemory
 
@@ -78,6 +80,12 @@ class DelegationPort(Protocol):
     def promise_nowait(self, task_id: str, state: PromiseState) -> None:
         """Store what became of the promise of a task."""
 
+    def keep_nowait(self, data: bytes, media_type: str, time_ms: int) -> Reference | None:
+        """Keep bytes, such as a picture, for tasks that are handed over; None where they are too large.
+
+        `time_ms` is the session time of what they show. What the result stands for may be gone when it is asked for.
+        """
+
     @property
     def state(self) -> PortState:
         """Whether the background can be reached and somebody works there, as last known."""
@@ -99,6 +107,7 @@ class Delegations:
         self._recalled = reopened.recalled() if reopened is not None else None
         self._notices = 0
         self._tools = ToolMemory()
+        self.key_frames = KeyFrames()
         self.all: dict[str, Delegation] = {}
         self._unfinished: dict[str, Delegation] = {}
         """Those that may still need something done on the beat, so that a long session costs no more than a short."""
@@ -146,6 +155,7 @@ class Delegations:
             deadline_s=self._deadline_s,
             history=history.turns,
             summary=self._recalled,
+            key_frames=self.key_frames.at(now_ms),
             tool_state=self._tools.state(self.all),
             running=tuple(
                 RunningDelegation(task_id=i, intent=self.all[i].intent, state=self.all[i].state)

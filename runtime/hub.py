@@ -19,6 +19,7 @@ from microturn.protocols import (
     DelegationEvent,
     PromiseState,
     Receipt,
+    Reference,
     SessionLedger,
 )
 from microturn.runtime.bus.address import parse_address
@@ -108,6 +109,12 @@ class SessionPort:
         """Store what became of the promise of a task."""
         if not self._has_moved:
             self._bus.promise_nowait(self.session_id, task_id, state)
+
+    def keep_nowait(self, data: bytes, media_type: str, time_ms: int) -> Reference | None:
+        """Keep bytes for tasks that are handed over; None where they are too large, or the session is elsewhere."""
+        if self._has_moved:
+            return None
+        return self._bus.keep_nowait(self.session_id, data, media_type, time_ms)
 
     def poll(self) -> Sequence[DelegationEvent]:
         """Return what arrived since the last call."""

@@ -68,7 +68,7 @@ class _Speech:
 class Session:
     """The runtime's half of a conversation; the model's half is a `ModelSession`.
 
-    Owned by the beat: `prepare` and `absorb` are called in turn for every tick. `type` may be called in between.
+    Owned by the beat: `prepare` and `absorb` are called in turn for every tick. `type` and `show` may be called in between.
 
     A session whose process died is taken over by one that is given what it left (`Hub.reopen`): what the user has
     not heard of the results is offered again from where it was cut off. What is lost is the conversation's own words,
@@ -116,6 +116,7 @@ class Session:
         self._health: PortState = "ok"
         self._remarks = remarks or Remarks()
         self._has_entered = False
+        self._now_ms = 0.0
         if reopened is not None:
             self._restore(reopened)
 
@@ -139,9 +140,24 @@ class Session:
         """Let the user say something in writing; the model reads it in the next step."""
         self._typed.append(line)
 
+    def show(self, image: bytes, media_type: str) -> bool:
+        """Let the user show a picture: it goes, by reference, with the tasks that are handed over from now on.
+
+        The newest 4 do, each for 2 minutes unless the bus is told otherwise. Never waits. False where the picture is
+        empty or larger than 1 MiB, or another process has the session now.
+
+        Args:
+            image: the picture, encoded.
+            media_type: how it is encoded, such as `image/jpeg`.
+        """
+        reference = self._port.keep_nowait(image, media_type, round(self._now_ms))
+        if reference is not None:
+            self.delegations.key_frames.add(reference)
+        return reference is not None
+
     def prepare(self, tick: Tick) -> MicroTurnInput:
         """Gather what arrived since the last step."""
-        now_ms = (tick.index + 1) * float(MICRO_TURN_MS)
+        now_ms = self._now_ms = (tick.index + 1) * float(MICRO_TURN_MS)
         self._has_entered = self._has_entered or self._port.enter_nowait(now_ms)
         self._note_health(now_ms)
         if not self.has_moved:

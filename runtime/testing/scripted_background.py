@@ -6,6 +6,7 @@ does: too late for a task that has ended.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -16,9 +17,11 @@ from microturn.protocols import (
     Promise,
     PromiseState,
     Receipt,
+    Reference,
     SessionLedger,
     Speech,
 )
+from microturn.runtime.bus.attachments import ATTACHMENT_LIMIT_BYTES
 from microturn.runtime.delegations import PortState
 
 
@@ -63,6 +66,8 @@ class ScriptedBackground:
     """All that were settled, oldest first."""
     arrived: list[DelegationEvent] = field(default_factory=list)
     """Events that have come, whether or not a session has taken them."""
+    kept: dict[str, bytes] = field(default_factory=dict)
+    """What references stand for, by their keys."""
     _due: list[_Due] = field(default_factory=list)
     _ready: list[DelegationEvent] = field(default_factory=list)
     _deaf: set[str] = field(default_factory=set)
@@ -131,6 +136,14 @@ class ScriptedBackground:
     def promise_nowait(self, task_id: str, state: PromiseState) -> None:
         """Keep what became of a promise."""
         self.promises.append((task_id, state))
+
+    def keep_nowait(self, data: bytes, media_type: str, time_ms: int) -> Reference | None:
+        """Keep bytes for ever; None where the bus would not take them."""
+        if not 0 < len(data) <= ATTACHMENT_LIMIT_BYTES or self.state == "moved":
+            return None
+        sha256 = hashlib.sha256(data).hexdigest()
+        self.kept[sha256] = data
+        return Reference(key=sha256, sha256=sha256, media_type=media_type, time_ms=time_ms, ttl_s=120)
 
     def ledger(self) -> SessionLedger:
         """What the bus would give to the process that takes the session over now."""

@@ -197,6 +197,7 @@ async def test_a_session_that_was_taken_away_is_cut_off_in_both_directions() -> 
     port.cancel_nowait("a", "user")
     port.update_nowait("a", "other")
     port.acknowledge_nowait("a", 1)
+    assert port.keep_nowait(b"a picture", "image/png", 0) is None
     port.close()
     assert not (bus.receipts or bus.promises or bus.cancelled or bus.left)
     assert bus.acknowledged == [("a", 2)]
