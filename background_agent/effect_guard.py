@@ -5,6 +5,10 @@ read, a tool with an effect is called only if the user's own words are about it:
 or with the line that describes it. This stops a page or a document from having a note deleted in the course of
 another question. It does not stop a hostile result about the very thing that the user asked for.
 
+Results of earlier tasks, which stand beside the task, count against a tool only if they speak of what it does: else,
+after one look at the weather, no alarm could be set in words that are not the tool's own. So an earlier result that
+asks for an effect in quite other words than the tool's is not stopped.
+
 Not stated in any source; our choice.
 """
 
@@ -12,6 +16,7 @@ from __future__ import annotations
 
 import re
 
+from microturn.background_agent.chat_client import as_json
 from microturn.protocols import ContextPackage, ToolSpec
 
 _STEM_CHARS = 5
@@ -31,7 +36,8 @@ class EffectGuard:
     def __init__(self, package: ContextPackage) -> None:
         said = [turn.text for turn in package.history if turn.speaker == "user"]
         self._wanted = _stems(" ".join([package.intent, *reversed(said)]))
-        self._has_read = bool(package.tool_state)  # results of earlier tasks are shown from the start
+        self._has_read = False
+        self._read_before = _stems(as_json(package.tool_state)) if package.tool_state else set()
 
     def has_read(self, text: str) -> None:
         """Note that the model gets to see a result."""
@@ -43,10 +49,11 @@ class EffectGuard:
 
     def forbids(self, spec: ToolSpec) -> bool:
         """Whether the tool must not be called now."""
-        if spec.side_effect == "none" or not self._has_read:
+        if spec.side_effect == "none":
             return False
         summary = spec.description.split("\n\n")[0]
-        return not self._wanted & _stems(f"{spec.name.replace('_', ' ')} {summary}")
+        does = _stems(f"{spec.name.replace('_', ' ')} {summary}")
+        return bool(self._has_read or self._read_before & does) and not self._wanted & does
 
 
 def _stems(text: str) -> set[str]:
