@@ -151,7 +151,9 @@ class Program:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._talks = Talks()
-        self._sessions: set[str] = set()
+        self._seated: set[str] = set()
+        self._open: set[str] = set()
+        """The seated ones that are not just being reopened."""
         self.host = Host(self._talks, WallClock())
 
     async def obey(self, line: str) -> None:
@@ -179,6 +181,7 @@ class Program:
         self._add(session)
 
     async def _reopen(self, session_id: str, heard: Mapping[str, int]) -> None:
+        self._open.discard(session_id)
         try:
             port, reopened = await self._hub.reopen(session_id, heard, now_ms=self.host.beat.session_ms())
         except MicroturnError as error:
@@ -200,18 +203,19 @@ class Program:
     def _add(self, session: Session) -> None:
         """Seat a session, in the place of one that was lost before."""
         session_id = session.session_id
-        if session_id in self._sessions:
+        if session_id in self._seated:
             self.host.remove(session_id)
-        self._sessions.add(session_id)
+        self._seated.add(session_id)
+        self._open.add(session_id)
         session.playout = ToldPlayout(session_id)
         self.host.add(session, taps=[Ear(session_id)])
         tell("opened", session_id)
 
     def _say(self, session_id: str, text: str, length_ms: int) -> None:
-        if (talk := self._talks.of.get(session_id)) is None:
+        if session_id not in self._open:  # nobody hears it, as when a call is cut off
             return
         start_ms = (int(self.host.beat.session_ms()) // MICRO_TURN_MS + 1) * MICRO_TURN_MS
-        talk.hear(UserLine(start_ms, start_ms + length_ms, text))
+        self._talks.of[session_id].hear(UserLine(start_ms, start_ms + length_ms, text))
         tell("user", session_id, start_ms, start_ms + length_ms)
 
     @staticmethod
