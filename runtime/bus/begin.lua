@@ -10,8 +10,16 @@ local task = task_keys()
 local pending = redis.call('XPENDING', task.stream, 'w', ARGV[2], ARGV[2], 1)
 if #pending == 0 or pending[1][2] ~= ARGV[3] then return { 'none' } end
 
-local known = redis.call('HMGET', task.hash, 'state', 'attempt', 'seq', 'deadline', 'begun', 'cancel')
+local kind = redis.call('TYPE', task.hash).ok
+local known = (kind == 'hash' or kind == 'none')
+  and redis.call('HMGET', task.hash, 'state', 'attempt', 'seq', 'deadline', 'begun', 'cancel') or { 'spoilt' }
 local state, attempt, seq = known[1], tonumber(known[2]), tonumber(known[3])
+if state and not (attempt and seq and tonumber(known[4])) then
+  -- Written to by a foreign hand. Whoever waits for the task is told at its deadline, for its numbers are gone.
+  bury(task.stream, KEYS[8], ARGV[2], 'record')
+  redis.call('DEL', task.hash)
+  state = nil
+end
 if not state or TERMINAL[state] then
   forget(task.stream, ARGV[2])
   return { 'none' }
@@ -21,7 +29,7 @@ if owner then return { 'moved', owner } end
 
 local left = tonumber(known[4]) - now_ms()
 if known[5] ~= ARGV[4] then
-  local kind, reason
+  local kind, reason -- of the event that ends it
   if known[6] then
     kind, reason = 'cancelled', known[6]
   elseif left <= 0 then

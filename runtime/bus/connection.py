@@ -259,6 +259,17 @@ def failed(doing: str, error: RedisError) -> BusReplyError | BusUnreachableError
     return refused(doing, error)
 
 
+def is_spoilt(error: RedisError) -> bool:
+    """Whether a record is not what a script takes it for, as one that a foreign hand has written to.
+
+    The same call would be refused for ever. All else mends: a missing right is given, a full memory drained.
+    """
+    text = str(error)
+    return isinstance(error, ResponseError) and (
+        text.startswith(("WRONGTYPE", "user_script")) or "is not an integer" in text
+    )
+
+
 def refused(doing: str, error: RedisError) -> BusReplyError:
     """Make an error of ours from one that repeating cannot mend; the server's own words may hold data."""
     return BusReplyError(

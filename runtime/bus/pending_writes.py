@@ -6,18 +6,20 @@ when to try again; nothing of what is stored.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 import anyio
 from redis.exceptions import RedisError
 
-from microturn.runtime.bus.connection import Backoff
+from microturn.runtime.bus.connection import Backoff, is_spoilt
 from microturn.runtime.bus.health import HealthMonitor
 
 AT_ONCE = 64
 """Keys that are stored at the same time; the calls share their way to the server."""
 
+_log = logging.getLogger(__name__)
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -83,7 +85,11 @@ class PendingWrites(Generic[Key]):
         times = self._waiting[key]
         try:
             is_all = await self._store(key)
-        except RedisError as error:  # whatever it is, it is shown and tried again
+        except RedisError as error:
+            if is_spoilt(error):
+                _log.error("The server will not store what is known of a task (%s).", type(error).__name__)
+                del self._waiting[key]
+                return
             failed.append(error)
             self._waiting[key] = self._waiting.pop(key)  # behind those that may not fail
         else:
