@@ -22,17 +22,21 @@ class WorkerCount:
         self._health = health
 
     async def run(self) -> None:
-        """Count as often as workers show themselves, until cancelled."""
+        """Count twice as often as workers show themselves, until cancelled.
+
+        A server that falls silent is noticed within one and a half presence periods, 0.75 s by default, so that with
+        the micro-turn in which it is told the session knows within a second.
+        """
         while True:
             try:
-                with anyio.fail_after(2 * self._settings.presence_s):
+                with anyio.fail_after(self._settings.presence_s):
                     workers = await self._count()
             except (RedisError, TimeoutError) as error:
                 self._health.fails("presence", error)
             else:
                 self._health.count_workers(workers)
                 self._health.works("presence")
-            await anyio.sleep(self._settings.presence_s)
+            await anyio.sleep(self._settings.presence_s / 2)
 
     async def now(self) -> int:
         """Count once.

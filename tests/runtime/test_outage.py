@@ -86,12 +86,10 @@ async def work(port: WorkerPort) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "shown_within_s"),
-    [(Faults(cut=True), 1.0), (Faults(stall=True), 2.0)],
-    ids=["the network is cut", "nothing passes"],
+    "fault", [Faults(cut=True), Faults(stall=True)], ids=["the network is cut", "nothing passes"]
 )
 async def test_the_beat_goes_on_and_all_is_said_once_when_the_server_was_out_of_reach(
-    redis_server: EmbeddedServer, fault: Faults, shown_within_s: float
+    redis_server: EmbeddedServer, fault: Faults
 ) -> None:
     model = ScriptedModel(
         [UserLine(0, 400, "look it up")],
@@ -127,9 +125,7 @@ async def test_the_beat_goes_on_and_all_is_said_once_when_the_server_was_out_of_
     assert heard == [f"piece-{number:02}" for number in range(PARTS)]
     shown = [event for event in listener.seen(BackgroundHealth) if event.at_ms > began_ms]
     assert [event.state for event in shown] == ["unreachable", "ok"]
-    assert (
-        shown[0].at_ms - began_ms < shown_within_s * 1000 + 500
-    )  # the beat looks every 200 ms, on a busy machine
+    assert shown[0].at_ms - began_ms < 1000 + (500 if hiccups.worst_s > 0.05 else 0)
     assert listener.worst_runtime_ms < 100
     if hiccups.worst_s < 0.1:  # otherwise the machine itself kept the beat from running
         assert listener.missed == 0
