@@ -31,7 +31,7 @@ _KEYS = (
         "lrange",
         "lrem",
     ),
-    *("ltrim", "persist", "pexpire", "rpush", "set", "zadd", "zcard", "zrangebyscore", "zrem"),
+    *("ltrim", "persist", "pexpire", "rpush", "set", "type", "zadd", "zcard", "zrangebyscore", "zrem"),
     *("zremrangebyscore",),
 )
 COMMANDS = (*_CONNECTION, *_SERVER, *_SCRIPTS, *_STREAMS, *_KEYS)

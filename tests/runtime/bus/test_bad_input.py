@@ -243,7 +243,7 @@ async def test_a_server_that_answers_slowly_or_wrongly_costs_time_and_nothing_el
             for number in range(8):
                 assert port.submit_nowait(package(f"t{number}", intent="stream 6 5"))
             seen = await collect(port, 8)
-    assert link.counters.garbled > 5 or not faults.garble_every
+    assert link.counters.garbled > 1 or not faults.garble_every  # calls that go together are one reply
     assert len(seen) == 8
     for events in seen.values():
         assert_whole(events, 6)
