@@ -10,6 +10,7 @@ import time
 from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -185,6 +186,9 @@ class Driver:
         match what:
             case "word":
                 client.record.word(rest[0], int(rest[1]), rest[2])
+            case "played":
+                confirm = partial(client.runtime.tell, do="heard", session=client.session_id)
+                self._tasks.start_soon(partial(confirm, utterance=rest[0], words=int(rest[1])))
             case "user":
                 floor.user(int(rest[0]), int(rest[1]))
             case "sound":

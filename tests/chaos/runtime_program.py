@@ -5,6 +5,7 @@ Usage: python -m tests.chaos.runtime_program URL. Commands come as lines of JSON
     {"do": "open", "session": S}                             begin a session
     {"do": "reopen", "session": S, "heard": {ITEM: WORDS}}   take it over
     {"do": "say", "session": S, "text": T, "ms": N}          the user speaks for so long, from the next micro-turn on
+    {"do": "heard", "session": S, "utterance": U, "words": N}  the client has played so many words of it
 
 and what happens is said in lines, each in one write, with session time in milliseconds:
 
@@ -12,6 +13,7 @@ and what happens is said in lines, each in one write, with session time in milli
     opened S                       it is here
     refused S ERROR                it could not be taken over
     word S ITEM INDEX WORD MS      a word was played out; ITEM is `-` where it is of no result
+    played S UTTERANCE WORDS       so many words of it were played out; what the client does not confirm was not heard
     user S FROM TO                 the user speaks
     sound S FROM TO                the assistant was to be heard
     late MS AT                     a step was done so long after it, or the first it makes up for, was due at AT
@@ -95,12 +97,17 @@ class Talks:
 
 
 class ToldPlayout(Playout):
-    """Tells every word as soon as it is played out, before anybody else learns of it."""
+    """Tells every word as soon as it is played out, and takes for heard what the client confirms.
+
+    A client that has turned away confirms nothing: what a runtime plays then, was heard by nobody.
+    """
 
     def __init__(self, session_id: str) -> None:
         super().__init__()
         self._session_id = session_id
         self._saying: dict[str, tuple[Utterance, int]] = {}
+        self._unconfirmed: dict[str, WordsHeard] = {}
+        self._confirmed: list[WordsHeard] = []
 
     def push(self, output: MicroTurnOutput) -> None:
         """Queue what a step said."""
@@ -109,10 +116,9 @@ class ToldPlayout(Playout):
         super().push(output)
 
     def take_heard(self) -> tuple[WordsHeard, ...]:
-        """Return what has changed since the last call."""
-        reports = super().take_heard()
+        """Return what the client has confirmed since the last call."""
         now_ms = round(samples_to_ms(self.clock_samples)) + MICRO_TURN_MS
-        for report in reports:
+        for report in super().take_heard():
             utterance, told = self._saying[report.utterance_id]
             words = utterance.text.split()
             for index in range(told, report.words):
@@ -120,7 +126,21 @@ class ToldPlayout(Playout):
             self._saying[report.utterance_id] = (utterance, report.words)
             if report.finished:
                 del self._saying[report.utterance_id]
-        return reports
+            self._unconfirmed[report.utterance_id] = report
+            tell("played", self._session_id, report.utterance_id, report.words)
+        confirmed, self._confirmed = tuple(self._confirmed), []
+        return confirmed
+
+    def confirm(self, utterance_id: str, words: int) -> None:
+        """Take in that the client has played so many words of an utterance."""
+        report = self._unconfirmed.get(utterance_id)
+        if report is None:
+            return
+        if words < report.words:
+            report = WordsHeard(utterance_id, words, finished=False)
+        else:
+            del self._unconfirmed[utterance_id]
+        self._confirmed.append(report)
 
 
 class Ear:
@@ -152,6 +172,7 @@ class Program:
         self._hub = hub
         self._talks = Talks()
         self._seated: set[str] = set()
+        self._playouts: dict[str, ToldPlayout] = {}
         self._open: set[str] = set()
         """The seated ones that are not just being reopened."""
         self.host = Host(self._talks, WallClock())
@@ -166,6 +187,8 @@ class Program:
                 await self._reopen(order["session"], order["heard"])
             case "say":
                 self._say(order["session"], order["text"], order["ms"])
+            case "heard":
+                self._playouts[order["session"]].confirm(order["utterance"], order["words"])
 
     def _seat(self, session_id: str) -> None:
         source = Ingress()
@@ -207,7 +230,7 @@ class Program:
             self.host.remove(session_id)
         self._seated.add(session_id)
         self._open.add(session_id)
-        session.playout = ToldPlayout(session_id)
+        session.playout = self._playouts[session_id] = ToldPlayout(session_id)
         self.host.add(session, taps=[Ear(session_id)])
         tell("opened", session_id)
 
