@@ -184,6 +184,7 @@ class Session:
         if output.playout == "stop":
             if self._speaking:
                 self.observe(BargedIn(now_ms))
+            self.weaver.cut()
             self.playout.stop()
         elif output.playout == "hold":
             self.playout.hold()

@@ -37,6 +37,8 @@ class _Passage:
     pieces: list[Waiting]
     settled: int = 0
     """How many of the pieces were heard to their end."""
+    is_cut: bool = False
+    """Whether it was cut off, and it is not known yet how far it was heard."""
     fate: ReceiptState | None = None
     """What becomes of the rest if it is cut off; None where the rest is offered again."""
 
@@ -114,7 +116,7 @@ class Weaver:
         now_ms = moment.now_ms
         stale = [p for p in self._waiting if p.speech.expires_ms is not None and p.speech.expires_ms < now_ms]
         self._settle(stale, "expired", now_ms)
-        chosen = self.policy.choose(self._waiting, moment)
+        chosen = self.policy.choose(self._sayable(), moment)
         if not chosen:
             return ()
         for piece in chosen:
@@ -147,6 +149,14 @@ class Weaver:
         if finished:
             del self._passages[item_id]
             self._cut(passage, was_begun=any(reached), now_ms=now_ms)
+
+    def cut(self) -> None:
+        """Take in that all that is being said was cut off; how far it was heard, its player will tell.
+
+        Until then nothing more of its tasks is said, or it would come before the rest.
+        """
+        for passage in self._passages.values():
+            passage.is_cut = True
 
     def task_of(self, item_id: str | None) -> str | None:
         """The task whose words are being said as `item_id`; None where it is not one of ours."""
@@ -214,6 +224,10 @@ class Weaver:
         """Return the receipts since the last call, oldest first."""
         receipts, self._receipts = self._receipts, []
         return receipts
+
+    def _sayable(self) -> list[Waiting]:
+        unsure = {passage.item.task_id for passage in self._passages.values() if passage.is_cut}
+        return [piece for piece in self._waiting if piece.task_id not in unsure] if unsure else self._waiting
 
     def _admitted(self, event: DelegationEvent, now_ms: float) -> Waiting | None:
         """The piece that an event brings, what it replaces given up; None where it brings none or was seen."""

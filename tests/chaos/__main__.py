@@ -45,6 +45,7 @@ def main() -> int:
     outcome = anyio.run(Driver(options.delegations, options.seed, folder).run)
     sys.stdout.write(f"{table(outcome)}\n{outcome.verdict.as_json()}\n")
     if not outcome.verdict.is_clean:
+        sys.stderr.writelines(f"{breach}\n" for breach in outcome.breaches)
         sys.stderr.write(f"A promise was broken; the logs of the programs are in {folder}.\n")
     return 0 if outcome.verdict.is_clean else 1
 

@@ -58,6 +58,8 @@ class Outcome:
     lost_replies: int
     reopened: int
     seconds: float
+    breaches: list[str]
+    """What was heard twice or out of order, by session."""
 
 
 @dataclass(slots=True)
@@ -282,4 +284,9 @@ class Driver:
             self._link.counters.dropped,
             sum(client.reopened for client in self._clients.values()),
             seconds,
+            [
+                f"{name}: {breach}"
+                for name, client in self._clients.items()
+                for breach in client.record.breaches
+            ],
         )

@@ -35,7 +35,8 @@ class Record:
         """Tasks of which words were heard that are no result: that it failed, say."""
         self.spoken_twice = 0
         self.out_of_order = 0
-        self.interruptions = 0
+        self.breaches: list[str] = []
+        """What was heard twice or out of order, in words for whoever looks for the cause."""
         self._pieces: dict[tuple[int, int], _Piece] = defaultdict(_Piece)
         self._item = ""
         self._reach_at_begin: dict[tuple[int, int], int] = {}
@@ -62,11 +63,14 @@ class Record:
         piece, reach = self._pieces[key], self._reach_at_begin.get(key, 0)
         if word.index < reach:
             is_announced = _prefix_words(self._item) > 0 and reach < WORDS
-            self.spoken_twice += not is_announced or word.index < reach - LOOK_BACK_WORDS
+            if not is_announced or word.index < reach - LOOK_BACK_WORDS:
+                self.spoken_twice += 1
+                self.breaches.append(f"{word} again after {reach} words, in {self._item}")
         if not piece.heard and any(
             self._pieces[word.job, later].heard for later in range(word.part + 1, PARTS)
         ):
             self.out_of_order += 1
+            self.breaches.append(f"{word} after a later piece, in {self._item}; heard: {self.items}")
         piece.heard.add(word.index)
         piece.reach = max(piece.reach, word.index + 1)
 

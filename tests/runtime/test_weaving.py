@@ -14,6 +14,7 @@ from microturn.protocols import (
     DelegationEvent,
     Dismiss,
     EventKind,
+    FloorState,
     Resume,
     Speech,
     WeaveMode,
@@ -21,6 +22,8 @@ from microturn.protocols import (
 from microturn.runtime.beat import Tick
 from microturn.runtime.events import BargedIn, ReceiptIssued, SpeechBegan, SpeechEnded
 from microturn.runtime.testing import WORD_MS, Answer, Result, Stage, UserLine
+from microturn.runtime.weave_policy import Moment
+from microturn.runtime.weaver import Weaver
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 
@@ -272,3 +275,21 @@ async def test_a_result_that_waited_follows_the_assistants_words_within_a_micro_
     filler = stage.seen(SpeechBegan)[0]
     words_end = filler.at_ms + WORD_MS * len(filler.text.split())
     assert woven(stage)[0].at_ms - words_end <= 200 + 150
+
+
+async def test_what_follows_waits_until_it_is_known_how_far_a_cut_was_heard() -> None:
+    weaver = Weaver()
+    pause = Moment(1000, FloorState())
+    first, second = (
+        DelegationEvent(task_id="t", attempt=1, seq=seq, kind="partial", speech=Speech(text=text))
+        for seq, text in ((1, LONG), (2, "And that is all."))
+    )
+    weaver.offer(first, 1000)
+    (woven_text,) = weaver.weave(pause)
+    weaver.cut()
+    weaver.offer(second, 1100)
+    assert weaver.weave(pause) == ()
+    weaver.heard(woven_text.item_id, 5, True, 1200)
+    (rest,) = weaver.weave(Moment(5000, FloorState()))
+    assert rest.text.startswith("As I was saying:")
+    assert rest.text.endswith("And that is all.")
