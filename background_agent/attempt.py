@@ -20,7 +20,6 @@ from pydantic import JsonValue
 from microturn.background_agent.engine import AgentEngine, Control
 from microturn.background_agent.event_sender import EventSender
 from microturn.background_agent.event_size import fitted_event
-from microturn.background_agent.heard import newer_receipt
 from microturn.background_agent.worker_bus import BeatResult, Begun, EmitResult, TaskEntry, WorkerBus
 from microturn.protocols import DelegationEvent, EventKind, MicroturnError, Receipt, Speech, UnavailableError
 from microturn.tools import ToolRegistry
@@ -278,7 +277,8 @@ class Attempt:
 
     def _note_receipts(self, receipts: tuple[Receipt, ...]) -> None:
         for receipt in receipts:
-            self._receipts[receipt.seq] = newer_receipt(self._receipts.get(receipt.seq), receipt)
+            known = self._receipts.get(receipt.seq)
+            self._receipts[receipt.seq] = receipt if known is None else known.followed_by(receipt)
 
     def _is_behind(self) -> bool:
         return self._backlog + self._sender.unsent > self._backlog_limit

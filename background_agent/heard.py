@@ -73,15 +73,6 @@ def _words(speech: Speech, receipt: Receipt | None, *, is_current: bool) -> Word
     return Words(speech.text, min(max(0, receipt.words_heard), total), is_coming)
 
 
-def newer_receipt(known: Receipt | None, receipt: Receipt) -> Receipt:
-    """The receipt that holds after `receipt` has come: a settled state stays, and words cannot be unheard."""
-    if known is None:
-        return receipt
-    words_heard = max(known.words_heard, receipt.words_heard)
-    newest = known if known.state in SETTLED else receipt
-    return newest.model_copy(update={"words_heard": words_heard})
-
-
 def heard_note(words: Sequence[Words], limit_chars: int) -> str:
     """Tell a model what the user has heard, a line for each fate; empty where nothing was sent.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from microturn.protocols._message import Message
 
@@ -24,3 +24,12 @@ class Receipt(Message):
     words_total: int = 0
     session_ms: int
     """Session time at which the state was reached."""
+
+    def followed_by(self, newer: Self) -> Self:
+        """What holds once `newer` has come: a settled state stays, and words cannot be unheard.
+
+        The bus merges receipts by the same rule where they are stored.
+        """
+        words_heard = max(self.words_heard, newer.words_heard)
+        kept = self if self.state in SETTLED else newer
+        return kept.model_copy(update={"words_heard": words_heard})

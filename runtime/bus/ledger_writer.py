@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from microturn.protocols import SETTLED, PromiseState, Receipt
+from microturn.protocols import PromiseState, Receipt
 from microturn.runtime.bus.health import HealthMonitor
 from microturn.runtime.bus.keys import Keys
 from microturn.runtime.bus.own_sessions import OwnSessions
@@ -49,7 +49,7 @@ class LedgerWriter:
         """Store a receipt in place of the piece's earlier one. Never waits, never refuses."""
         piece = (session_id, receipt.task_id, receipt.seq)
         before = self._receipts.get(piece)
-        self._receipts[piece] = receipt if before is None else merged(before, receipt)
+        self._receipts[piece] = receipt if before is None else before.followed_by(receipt)
         self._writes.put(piece)
 
     def promise(self, session_id: str, task_id: str, state: PromiseState) -> None:
@@ -100,13 +100,3 @@ class LedgerWriter:
     def _touched(self, session_id: str, task_id: str) -> list[str]:
         shard = self._keys.shard_of(session_id)
         return [*self._keys.of_task(shard, task_id, self._runtime_id), *self._keys.of_session(session_id)]
-
-
-def merged(before: Receipt, after: Receipt) -> Receipt:
-    """The newer of two receipts of one piece, with no word unheard again and no settled state undone.
-
-    The server merges by the same rule; see `receipt.lua`.
-    """
-    words_heard = max(before.words_heard, after.words_heard)
-    kept = before if before.state in SETTLED else after
-    return kept.model_copy(update={"words_heard": words_heard})

@@ -220,7 +220,7 @@ class WorkerPort:
             await anyio.sleep(self._settings.presence_s)
 
     async def leave(self) -> None:
-        """Take this worker off the list. What it has not finished is given to others after the lease."""
+        """Take this worker off the list. What it holds is given to others at once."""
         with suppress(RedisError):
             await command(self._clients.commands, "ZREM", self._keys.workers(), self.worker_id)
             await self._queue.leave()

@@ -9,7 +9,7 @@ import pytest
 from pydantic import JsonValue
 
 from microturn.background_agent import LOCAL, ChatClient, Control, LoopEngine
-from microturn.background_agent.heard import heard_note, newer_receipt, words_sent
+from microturn.background_agent.heard import heard_note, words_sent
 from microturn.background_agent.scripted_model import Say, ScriptedModel, scripted_model
 from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Receipt, ReceiptState, Speech
 from microturn.tools import ToolRegistry
@@ -75,11 +75,11 @@ def test_waits_reminders_and_silent_words_are_no_answer() -> None:
 
 
 def test_a_settled_receipt_stays_and_words_are_not_unheard() -> None:
-    first = newer_receipt(None, receipt(1, "interrupted", 3))
-    again = newer_receipt(first, receipt(1, "woven", 1))
+    first = receipt(1, "interrupted", 3)
+    again = first.followed_by(receipt(1, "woven", 1))
     assert (again.state, again.words_heard) == ("woven", 3)
-    settled = newer_receipt(again, receipt(1, "heard", 5))
-    assert newer_receipt(settled, receipt(1, "queued", 0)) == settled
+    settled = again.followed_by(receipt(1, "heard", 5))
+    assert settled.followed_by(receipt(1, "queued", 0)) == settled
 
 
 def test_a_model_is_told_each_fate_in_a_line_of_its_own() -> None:

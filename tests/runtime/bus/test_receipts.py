@@ -18,7 +18,6 @@ from microturn.runtime.bus import (
 )
 from microturn.runtime.bus.connection import open_clients
 from microturn.runtime.bus.keys import Keys
-from microturn.runtime.bus.ledger_writer import merged
 from microturn.runtime.bus.raw import command
 
 pytestmark = [pytest.mark.redis, pytest.mark.anyio]
@@ -71,8 +70,8 @@ async def test_a_receipt_never_goes_back(
 
 def test_a_merged_receipt_has_the_time_of_the_state_that_it_shows() -> None:
     late = receipt("woven", 3).model_copy(update={"session_ms": 1400})
-    assert merged(receipt("heard", 9), late) == receipt("heard", 9)
-    assert merged(receipt("woven", 9), late).session_ms == 1400
+    assert receipt("heard", 9).followed_by(late) == receipt("heard", 9)
+    assert receipt("woven", 9).followed_by(late).session_ms == 1400
 
 
 async def test_a_running_worker_is_told_of_each_fate_once_and_of_no_steps_on_the_way(
