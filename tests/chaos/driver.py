@@ -59,7 +59,7 @@ class Outcome:
     reopened: int
     seconds: float
     breaches: list[str]
-    """What was heard twice or out of order, by session."""
+    """What was heard twice, out of order, or not at all, by session."""
 
 
 @dataclass(slots=True)

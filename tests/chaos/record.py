@@ -36,7 +36,7 @@ class Record:
         self.spoken_twice = 0
         self.out_of_order = 0
         self.breaches: list[str] = []
-        """What was heard twice or out of order, in words for whoever looks for the cause."""
+        """What was heard twice, out of order, or not at all, in words for whoever looks for the cause."""
         self._pieces: dict[tuple[int, int], _Piece] = defaultdict(_Piece)
         self._item = ""
         self._reach_at_begin: dict[tuple[int, int], int] = {}

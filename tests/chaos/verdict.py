@@ -47,7 +47,7 @@ class Verdict:
 def judge(
     session: Iterable[tuple[Record, SessionLedger]], over_user_words: int
 ) -> tuple[Verdict, Counter[str]]:
-    """Judge all sessions. Also returns how many pieces had which fate."""
+    """Judge all sessions. Also returns how many pieces had which fate; what was broken is added to the records."""
     verdict, fates = Verdict(over_user=over_user_words), Counter[str]()
     for record, ledger in session:
         verdict.spoken_twice += record.spoken_twice
@@ -58,6 +58,8 @@ def judge(
             found = [_fate(record, promise, part) for part in range(PARTS)]
             fates.update(found)
             verdict.lost += "lost" in found
+            if "lost" in found or promise.state == "open":
+                record.breaches.append(f"{found}: {_account(promise)}, told {promise.task_id in record.told}")
     return verdict, fates
 
 
@@ -75,3 +77,10 @@ def _fate(record: Record, promise: Promise, part: int) -> str:
         return "declined"
     ended_without = event is None and promise.task_state in TERMINAL and promise.task_state != "final"
     return "failure told" if ended_without and promise.task_id in record.told else "lost"
+
+
+def _account(promise: Promise) -> str:
+    """What the ledger holds of a promise, without its words."""
+    events = [f"{event.seq} {event.kind}/{event.attempt}" for event in promise.events]
+    receipts = [f"{r.seq} {r.state} {r.words_heard}/{r.words_total}" for r in promise.receipts]
+    return f"{promise.intent}, {promise.state}, {promise.task_state}, events {events}, receipts {receipts}"
