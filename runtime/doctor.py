@@ -28,8 +28,9 @@ from microturn.background_agent.engine_choice import LARGE_MODEL, SMALL_MODEL, f
 from microturn.protocols import MicroturnError
 from microturn.runtime.audio_device import device_names
 from microturn.runtime.bus.address import address_of
-from microturn.runtime.bus.connection import check_server, open_clients
+from microturn.runtime.bus.connection import open_clients
 from microturn.runtime.bus.embedded_server import default_data_dir, find_binary
+from microturn.runtime.bus.server_check import check_server
 from microturn.runtime.bus.settings import BusSettings
 from microturn.weights import WEIGHTS, WeightMissingError, cache_directory, locate
 

@@ -14,9 +14,10 @@ import anyio
 from redis.exceptions import RedisError
 
 from microturn.protocols import Reference
-from microturn.runtime.bus.connection import TRANSIENT, Backoff, refused
 from microturn.runtime.bus.keys import Keys
 from microturn.runtime.bus.link import Link
+from microturn.runtime.bus.patience import Backoff, until_answered
+from microturn.runtime.bus.server_errors import TRANSIENT
 from microturn.tools import ReferenceAlteredError, ReferenceGoneError
 
 ATTACHMENT_LIMIT_BYTES = 1024 * 1024
@@ -132,19 +133,8 @@ class AttachmentReader:
     async def _get(self, key: str) -> bytes | None:
         """The bytes under a key, as soon as they are there; None where they do not come."""
         for _ in range(round(ON_ITS_WAY_S / _LOOK_EVERY_S)):
-            data = await self._get_now(key)
-            if data is not None:
+            data = await until_answered(lambda: self._link.send("GET", key, key=key), "load an attachment")
+            if isinstance(data, bytes):
                 return data
             await anyio.sleep(_LOOK_EVERY_S)
         return None
-
-    async def _get_now(self, key: str) -> bytes | None:
-        backoff = Backoff()
-        while True:
-            try:
-                reply = await self._link.send("GET", key, key=key)
-                return reply if isinstance(reply, bytes) else None
-            except TRANSIENT:
-                await anyio.sleep(backoff.pause_s())
-            except RedisError as error:
-                raise refused("load an attachment", error) from error

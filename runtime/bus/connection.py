@@ -1,4 +1,4 @@
-"""How a process of the bus is connected: three clients, and a look at the server before it is trusted.
+"""How a process of the bus is connected: three clients, each as patient as its calls need.
 
 Commands and blocking reads want opposite settings, so each has its own client; large bytes have a third, so that no
 command waits behind them. Commands are given up after a short time and repeated, which is safe because every write of
@@ -10,9 +10,6 @@ of tasks.
 
 from __future__ import annotations
 
-import logging
-import random
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,58 +21,19 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    ClusterDownError,
-    ConnectionError,
-    InvalidResponse,
-    MasterDownError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TimeoutError,
-    TryAgainError,
-)
 
-from microturn.runtime.bus._errors import BusReplyError, BusUnreachableError, UnfitServerError
-from microturn.runtime.bus.address import BusAddress, Kind, address_of, parse_address
+from microturn.runtime.bus.address import BusAddress, Kind, parse_address
 from microturn.runtime.bus.batching import BatchingLink
 from microturn.runtime.bus.link import ClusterLink, Link, ServerLink
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.settings import BusSettings
 
-
-class StorageError(ConnectionError):
-    """The server takes no writes as it cannot store them: its disk is full, say, or it has lost its replicas.
-
-    It goes on by itself once it can.
-    """
-
-
-TRANSIENT = (
-    ConnectionError,
-    TimeoutError,
-    ReadOnlyError,
-    ClusterDownError,
-    MasterDownError,
-    TryAgainError,
-    InvalidResponse,
-)
-"""Errors that mend themselves: the server is away, starts, hands over to another, or was not understood."""
-OLDEST = (7, 0)
-"""Oldest server whose groups report their lag and forget what was deleted. Valkey calls itself 7.2.4 or later."""
-_KEEPS_KEYS = re.compile(r"noeviction|volatile-.*")
-_LOGIN = (AuthenticationError, AuthorizationError)
-"""What redis-py raises, or hides behind a ConnectionError, when a login is refused."""
 _CONNECTIONS = 64
 """To one server, at least; on a cluster each shard has readers of its own, three at most."""
 CLOSE_WITHIN_S = 1.0
 """How long closing the connections may take."""
 LONGEST_READ_S = 1.0
 """How long a read may wait on the server. The client waits longer, so that it does not give up an answer."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,113 +128,3 @@ _LINKS: dict[Kind, Callable[[BusAddress, _Limits], Link]] = {
     "cluster": _cluster_link,
     "sentinel": _sentinel_link,
 }
-
-
-async def check_server(link: Link, url: str) -> None:
-    """Refuse a server that would lose tasks; warn where a crash of it would. Looks at each primary of a cluster.
-
-    Raises:
-        BusUnreachableError: nothing answers at the address.
-        BusReplyError: it answers, but not to us.
-        UnfitServerError: it is no Redis server, too old, or evicts keys when its memory is full.
-    """
-    where = address_of(url)
-    try:
-        infos = await link.each_primary("INFO")
-    except InvalidResponse:
-        raise UnfitServerError(
-            f"cannot use the server at {where}: it does not speak the Redis protocol; correct the URL, or leave it out "
-            "to use the built-in server"
-        ) from None
-    except TRANSIENT as error:
-        if isinstance(error, _LOGIN) or isinstance(error.__cause__, _LOGIN):
-            raise BusReplyError(
-                f"the Redis server at {where} refused the login; check the user and password in the URL"
-            ) from None
-        raise BusUnreachableError(
-            f"no Redis server answers at {where} ({type(error).__name__}); start one there, correct the URL, or leave "
-            "the URL out to use the built-in server"
-        ) from None
-    except ResponseError as error:
-        raise BusReplyError(f"the Redis server at {where} refused INFO ({type(error).__name__})") from None
-    for name, text in infos.items():
-        check_info(_parse_info(str(text)), f"{where} ({name})" if name else where)
-
-
-def check_info(info: dict[str, str], where: str) -> None:
-    """Judge a server by what INFO says of it.
-
-    Raises:
-        UnfitServerError: it is too old, or evicts keys when its memory is full.
-    """
-    version = info.get("redis_version", "0")
-    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST:
-        raise UnfitServerError(
-            f"cannot use the server at {where}: it is Redis {version}, expected 7.0 or later, or Valkey; older ones "
-            "cannot clear up after a worker that died"
-        )
-    policy = info.get("maxmemory_policy", "noeviction")
-    if _KEEPS_KEYS.fullmatch(policy) is None:
-        raise UnfitServerError(
-            f"cannot use the server at {where}: its maxmemory-policy is {policy!r}, which would delete waiting tasks "
-            "when memory is short; set it to 'noeviction'"
-        )
-    if info.get("aof_enabled") == "0":
-        _log.warning(
-            "The server at %s keeps no append-only file: if it dies, delegated tasks are lost.", where
-        )
-
-
-class Backoff:
-    """Growing, jittered pauses between attempts to reach a server that is away."""
-
-    def __init__(self, *, first_s: float = 0.03, most_s: float = 0.5) -> None:
-        self._first_s = first_s
-        self._most_s = most_s
-        self._next_s = first_s
-
-    def pause_s(self) -> float:
-        """How long to wait now: half to all of a span that doubles with every call."""
-        span, self._next_s = self._next_s, min(self._most_s, self._next_s * 2)
-        return span * random.uniform(0.5, 1.0)
-
-    def reset(self) -> None:
-        """Begin anew: the server answered."""
-        self._next_s = self._first_s
-
-
-def is_unstorable(error: ResponseError) -> bool:
-    """Whether the server says that it cannot store what is written, for which redis-py has no name."""
-    return str(error).startswith(("MISCONF", "NOREPLICAS"))
-
-
-def failed(doing: str, error: RedisError) -> BusReplyError | BusUnreachableError:
-    """Make an error of ours for a caller who does not repeat."""
-    if isinstance(error, TRANSIENT):
-        return BusUnreachableError(
-            f"cannot {doing}: the Redis server does not answer ({type(error).__name__}); see whether it runs"
-        )
-    return refused(doing, error)
-
-
-def is_spoilt(error: RedisError) -> bool:
-    """Whether a record is not what a script takes it for, as one that a foreign hand has written to.
-
-    The same call would be refused for ever. All else mends: a missing right is given, a full memory drained.
-    """
-    text = str(error)
-    return isinstance(error, ResponseError) and (
-        text.startswith(("WRONGTYPE", "user_script")) or "is not an integer" in text
-    )
-
-
-def refused(doing: str, error: RedisError) -> BusReplyError:
-    """Make an error of ours from one that repeating cannot mend; the server's own words may hold data."""
-    return BusReplyError(
-        f"the Redis server refused to {doing} ({type(error).__name__}); see the server's log"
-    )
-
-
-def _parse_info(text: str) -> dict[str, str]:
-    lines = (line.strip() for line in text.splitlines() if ":" in line)
-    return {name: value for name, _, value in (line.partition(":") for line in lines)}

@@ -16,12 +16,12 @@ from redis.exceptions import RedisError
 
 from microturn.protocols import TERMINAL, DelegationEvent, EventKind, ProtocolError
 from microturn.runtime.bus._errors import BusNameError
-from microturn.runtime.bus.connection import TRANSIENT
 from microturn.runtime.bus.health import HealthMonitor
 from microturn.runtime.bus.keys import Keys, checked_name
 from microturn.runtime.bus.own_sessions import OwnSessions
 from microturn.runtime.bus.pending_writes import PendingWrites
 from microturn.runtime.bus.scripts import Scripts
+from microturn.runtime.bus.server_errors import TRANSIENT
 from microturn.runtime.bus.stored_task import StoredTask
 from microturn.runtime.bus.tracks import EventBuffer, Lagged, Track
 

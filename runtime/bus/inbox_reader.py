@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable
 import anyio
 from redis.exceptions import RedisError
 
-from microturn.runtime.bus.connection import LONGEST_READ_S, TRANSIENT, Backoff, Clients
+from microturn.runtime.bus.connection import LONGEST_READ_S, Clients
 from microturn.runtime.bus.health import HealthMonitor
 from microturn.runtime.bus.keys import Keys
+from microturn.runtime.bus.patience import Backoff
 from microturn.runtime.bus.raw import command, entries_by_stream
+from microturn.runtime.bus.server_errors import TRANSIENT
 from microturn.runtime.bus.settings import BusSettings
 
 READ_COUNT = 100

@@ -5,10 +5,10 @@ from __future__ import annotations
 from redis.exceptions import RedisError
 
 from microturn.runtime.bus._errors import UnfitSettingsError
-from microturn.runtime.bus.connection import failed
 from microturn.runtime.bus.keys import Keys
 from microturn.runtime.bus.link import Link
 from microturn.runtime.bus.raw import command
+from microturn.runtime.bus.server_errors import failed
 
 
 async def agree_on_layout(link: Link, keys: Keys) -> None:

@@ -15,9 +15,10 @@ import anyio
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from microturn.runtime.bus._errors import BusUnreachableError, PackageTooLargeError
-from microturn.runtime.bus.connection import TRANSIENT, Backoff, refused
 from microturn.runtime.bus.health import HealthMonitor
 from microturn.runtime.bus.outgoing import Item, Outgoing
+from microturn.runtime.bus.patience import Backoff
+from microturn.runtime.bus.server_errors import TRANSIENT, refused
 
 PATIENCE_S = 30.0
 """How long a cancel or an update is tried."""

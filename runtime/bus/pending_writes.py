@@ -13,8 +13,9 @@ from typing import Generic, TypeVar
 import anyio
 from redis.exceptions import RedisError
 
-from microturn.runtime.bus.connection import Backoff, is_spoilt
 from microturn.runtime.bus.health import HealthMonitor
+from microturn.runtime.bus.patience import Backoff
+from microturn.runtime.bus.server_errors import is_spoilt
 
 AT_ONCE = 64
 """Keys that are stored at the same time; the calls share their way to the server."""

@@ -15,17 +15,12 @@ from dataclasses import dataclass
 import anyio
 from redis.exceptions import ResponseError
 
-from microturn.runtime.bus.connection import (
-    LONGEST_READ_S,
-    TRANSIENT,
-    Backoff,
-    Clients,
-    is_unstorable,
-    refused,
-)
+from microturn.runtime.bus.connection import LONGEST_READ_S, Clients
 from microturn.runtime.bus.keys import GROUP
+from microturn.runtime.bus.patience import Backoff
 from microturn.runtime.bus.raw import command, entries_by_stream, fields_of
 from microturn.runtime.bus.scripts import ScriptName, Scripts
+from microturn.runtime.bus.server_errors import TRANSIENT, is_unstorable, refused
 from microturn.runtime.bus.settings import BusSettings
 
 _log = logging.getLogger(__name__)

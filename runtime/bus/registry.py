@@ -14,12 +14,12 @@ import anyio
 from redis.exceptions import RedisError
 
 from microturn.runtime.bus._errors import RuntimeIdTakenError
-from microturn.runtime.bus.connection import failed
 from microturn.runtime.bus.keys import Keys
 from microturn.runtime.bus.layout import agree_on_layout
 from microturn.runtime.bus.link import Link
 from microturn.runtime.bus.raw import command
 from microturn.runtime.bus.scripts import Scripts
+from microturn.runtime.bus.server_errors import failed
 from microturn.runtime.bus.settings import BusSettings
 
 FORGET_AFTER_S = 24 * 3600.0

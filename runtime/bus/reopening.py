@@ -11,14 +11,13 @@ from typing import TypeVar
 from uuid import uuid4
 
 import anyio
-from redis.exceptions import RedisError
 
 from microturn.protocols import SessionLedger
 from microturn.runtime.bus._errors import BusUnreachableError, UnknownSessionError
-from microturn.runtime.bus.connection import TRANSIENT, Backoff, refused
 from microturn.runtime.bus.inbox import Inbox
 from microturn.runtime.bus.keys import Keys
 from microturn.runtime.bus.own_sessions import OwnSessions
+from microturn.runtime.bus.patience import until_answered
 from microturn.runtime.bus.session_records import SessionRecords, StoredSession
 from microturn.runtime.bus.stored_task import StoredTask
 
@@ -48,7 +47,7 @@ class Reopening:
 
     async def ledger(self, session_id: str) -> SessionLedger:
         """Read a session's ledger; errors as in `reopen`."""
-        return await _insist(lambda: self._records.read(session_id))
+        return await _within_limit(lambda: self._records.read(session_id))
 
     async def reopen(self, session_id: str) -> SessionLedger:
         """Take a session over. What comes of it later is passed on only after this call has returned.
@@ -62,7 +61,7 @@ class Reopening:
         call_id = uuid4().hex
         self._sessions.expect(session_id)
         try:
-            session, tasks = await _insist(lambda: self._take_over(session_id, call_id))
+            session, tasks = await _within_limit(lambda: self._take_over(session_id, call_id))
         except BaseException as error:
             self._sessions.forget(session_id)
             if not isinstance(error, UnknownSessionError):
@@ -88,22 +87,15 @@ class Reopening:
         return session, tasks
 
 
-async def _insist(ask: Callable[[], Awaitable[Result]]) -> Result:
+async def _within_limit(ask: Callable[[], Awaitable[Result]]) -> Result:
     """Ask again while the server is away, for as long as somebody may wait.
 
     Raises:
         BusUnreachableError: it did not answer in time.
         BusReplyError: it refused.
     """
-    backoff = Backoff()
     with anyio.move_on_after(WITHIN_S):
-        while True:
-            try:
-                return await ask()
-            except TRANSIENT:
-                await anyio.sleep(backoff.pause_s())
-            except RedisError as error:
-                raise refused("read a session", error) from error
+        return await until_answered(ask, "read a session")
     raise BusUnreachableError(
         "cannot read a session: the Redis server did not answer in time; see the port's health"
     )

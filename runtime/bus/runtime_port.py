@@ -27,7 +27,7 @@ from microturn.runtime.bus._errors import (
     SessionTakenError,
 )
 from microturn.runtime.bus.attachments import AttachmentSender
-from microturn.runtime.bus.connection import Clients, check_server, open_clients
+from microturn.runtime.bus.connection import Clients, open_clients
 from microturn.runtime.bus.deadlines import GRACE_S, DeadlineWatch
 from microturn.runtime.bus.health import Health, HealthMonitor
 from microturn.runtime.bus.inbox import Inbox
@@ -41,6 +41,7 @@ from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.registry import RuntimeRegistry
 from microturn.runtime.bus.reopening import Reopening
 from microturn.runtime.bus.scripts import Scripts
+from microturn.runtime.bus.server_check import check_server
 from microturn.runtime.bus.session_records import SessionRecords
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.bus.tracks import BusEvent, EventBuffer, SessionMoved, Track, UpdateRefused

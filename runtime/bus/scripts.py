@@ -12,11 +12,12 @@ from importlib.resources import files
 from typing import Literal, TypeAlias, get_args
 
 import anyio
-from redis.exceptions import InvalidResponse, NoScriptError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import InvalidResponse, NoScriptError, OutOfMemoryError, ResponseError
 
 from microturn.protocols import DelegationEvent
-from microturn.runtime.bus.connection import TRANSIENT, Backoff, StorageError, is_unstorable, refused
 from microturn.runtime.bus.link import Link
+from microturn.runtime.bus.patience import until_answered
+from microturn.runtime.bus.server_errors import TRANSIENT, StorageError, is_unstorable
 
 ScriptName: TypeAlias = Literal[
     "join",
@@ -101,13 +102,12 @@ class Scripts:
         Raises:
             BusReplyError: the server refused for a reason that repeating cannot mend.
         """
-        backoff = Backoff()
-        while True:
-            try:
-                # Whoever cancels a call under way would not know whether it was done; it takes a millisecond.
-                with anyio.CancelScope(shield=True):
-                    return await self.run(name, keys, *args)
-            except (*TRANSIENT, OutOfMemoryError):
-                await anyio.sleep(backoff.pause_s())
-            except RedisError as error:
-                raise refused(f"{name} a task", error) from error
+
+        async def ask() -> list[str]:
+            # Whoever cancels a call under way would not know whether it was done; it takes a millisecond.
+            reply: list[str] = []
+            with anyio.CancelScope(shield=True):
+                reply = await self.run(name, keys, *args)
+            return reply
+
+        return await until_answered(ask, f"{name} a task", (*TRANSIENT, OutOfMemoryError))

@@ -22,7 +22,7 @@ from microturn.background_agent.worker_bus import BeatResult, Begun, EmitResult,
 from microturn.protocols import INLINE_LIMIT_BYTES, DelegationEvent, Reference
 from microturn.runtime.bus._errors import PackageTooLargeError
 from microturn.runtime.bus.attachments import AttachmentReader
-from microturn.runtime.bus.connection import Clients, check_server, open_clients
+from microturn.runtime.bus.connection import Clients, open_clients
 from microturn.runtime.bus.delivery import Delivery
 from microturn.runtime.bus.keys import Keys, checked_name
 from microturn.runtime.bus.layout import agree_on_layout
@@ -30,6 +30,7 @@ from microturn.runtime.bus.notes import Notes, read_notes, read_receipts
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.raw import command
 from microturn.runtime.bus.scripts import Scripts
+from microturn.runtime.bus.server_check import check_server
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.bus.stored_task import emitted, sections
 from microturn.runtime.bus.task_queue import TaskQueue

@@ -21,9 +21,12 @@ from microturn.runtime.bus import (
     open_delegation_port,
     open_worker_port,
 )
-from microturn.runtime.bus.connection import TRANSIENT, Backoff, check_info, check_server, open_clients
+from microturn.runtime.bus.connection import open_clients
 from microturn.runtime.bus.own_tasks import own_tasks
+from microturn.runtime.bus.patience import Backoff
 from microturn.runtime.bus.raw import command, entries_by_stream
+from microturn.runtime.bus.server_check import check_info, check_server
+from microturn.runtime.bus.server_errors import TRANSIENT
 from microturn.runtime.testing import Faults, FaultyLink
 
 pytestmark = [pytest.mark.redis, pytest.mark.anyio]
