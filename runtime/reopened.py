@@ -56,6 +56,23 @@ def _recalled(promise: Promise) -> str:
     return f"{asked} and has heard {heard!r}." if heard else f"{asked} and has heard no answer yet."
 
 
+def passed_over(promise: Promise) -> frozenset[int]:
+    """The pieces that were given up although no receipt says so, as it was lost with the process.
+
+    An answer is told in its order, so what comes before words that were heard will not be told any more. Of pieces
+    with a time or a way of their own nothing follows.
+    """
+    receipts = {receipt.seq: receipt for receipt in promise.receipts}
+    told = [
+        event.seq
+        for event in promise.events
+        if event.speech is not None and event.speech.mode == "pause" and event.speech.not_before_ms is None
+    ]
+    newest = max((seq for seq in told if seq in receipts and receipts[seq].words_heard), default=-1)
+    whole = {seq for seq, receipt in receipts.items() if receipt.words_heard == receipt.words_total}
+    return frozenset(seq for seq in told if seq < newest and seq not in whole)
+
+
 def with_words_heard(ledger: SessionLedger, heard: Mapping[str, int]) -> SessionLedger:
     """Merge a client's own account of what it has played into a ledger; whichever is further counts.
 

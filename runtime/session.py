@@ -49,7 +49,7 @@ from microturn.runtime.history import History
 from microturn.runtime.ingress import Source
 from microturn.runtime.playout import Playout, samples_to_ms
 from microturn.runtime.remarks import REMARK_TASK, Remarks
-from microturn.runtime.reopened import Reopened
+from microturn.runtime.reopened import Reopened, passed_over
 from microturn.runtime.tracing import WeaveTracer, trace_hand_over
 from microturn.runtime.weave_policy import Moment, WeavePolicy
 from microturn.runtime.weaver import Weaver, is_settled
@@ -246,10 +246,11 @@ class Session:
         """Offer again what was not heard of the results."""
         for promise in reopened.ledger.promises:
             receipts = {receipt.seq: receipt for receipt in promise.receipts}
+            gone = passed_over(promise)
             for event in promise.events:
                 receipt = receipts.get(event.seq)
                 told = self.delegations.recall(event, receipt)
-                fate = self.delegations.fate_of(told)
+                fate = self.delegations.fate_of(told) or ("dropped" if event.seq in gone else None)
                 if promise.state == "open" and (fate is None or is_settled(receipt)):
                     self.weaver.restore(told, receipt, reopened.now_ms)
                 elif promise.state == "open" and fate is not None:

@@ -192,6 +192,22 @@ async def test_what_was_said_of_a_cancelled_or_corrected_task_is_not_taken_up() 
     assert [receipt.state for receipt in second.background.receipts] == ["superseded"]
 
 
+async def test_what_a_later_piece_was_heard_after_is_not_taken_up() -> None:
+    first = staged(partial(2000, "It has fur."), final(5000))
+    await first.run(8400)
+    assert words_stored(first) >= 1
+    given_up = first.background.arrived[
+        0
+    ].seq  # as if it had been, and its process had died before that was stored
+    first.background.receipts[:] = [r for r in first.background.receipts if r.seq != given_up]
+    second = first.taken_over()
+    await second.run(9000)
+    (said,) = texts(second)
+    assert "fur" not in said and said.endswith("ten.")
+    states = {receipt.seq: receipt.state for receipt in second.background.receipts}
+    assert states[given_up] == "dropped"
+
+
 async def test_a_promise_whose_words_were_all_heard_is_settled_by_whoever_takes_over() -> None:
     first = staged(final(2000, "It is a cat."))
     await first.run(6000)
