@@ -50,7 +50,8 @@ chaos: setup  ## Break everything at once while DELEGATIONS are worked on, and c
 
 lock:  ## Pin all dependencies anew (needs uv).
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet \
-	  --extra speech --extra local-llm --extra dev -o requirements.lock
+	  --extra speech --extra local-llm --extra agents --extra anthropic --extra gemini --extra mcp \
+	  --extra telemetry --extra sandbox --extra dev -o requirements.lock
 
 clean:  ## Remove what was made here.
 	rm -rf $(VENV) $(OUT) build dist *.egg-info
