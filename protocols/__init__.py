@@ -18,6 +18,7 @@ from microturn.protocols.delegation import TERMINAL as TERMINAL
 from microturn.protocols.delegation import DelegationEvent as DelegationEvent
 from microturn.protocols.delegation import EventKind as EventKind
 from microturn.protocols.delegation import Speech as Speech
+from microturn.protocols.delegation import SpeechKind as SpeechKind
 from microturn.protocols.delegation import WeaveMode as WeaveMode
 from microturn.protocols.ledger import Promise as Promise
 from microturn.protocols.ledger import PromiseState as PromiseState
@@ -30,6 +31,7 @@ from microturn.protocols.micro_turn import OUTPUT_RATE_HZ as OUTPUT_RATE_HZ
 from microturn.protocols.micro_turn import OUTPUT_SAMPLES as OUTPUT_SAMPLES
 from microturn.protocols.micro_turn import SILENCE as SILENCE
 from microturn.protocols.micro_turn import Action as Action
+from microturn.protocols.micro_turn import Answer as Answer
 from microturn.protocols.micro_turn import Cancel as Cancel
 from microturn.protocols.micro_turn import Delegate as Delegate
 from microturn.protocols.micro_turn import Dismiss as Dismiss
@@ -66,6 +68,7 @@ __all__ = (
     "SILENCE",
     "TERMINAL",
     "Action",
+    "Answer",
     "Cancel",
     "ContextPackage",
     "Delegate",
@@ -91,6 +94,7 @@ __all__ = (
     "SessionLedger",
     "SideEffect",
     "Speech",
+    "SpeechKind",
     "SpokenWord",
     "ToolSpec",
     "Transcript",

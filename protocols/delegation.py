@@ -31,10 +31,16 @@ TERMINAL: frozenset[str] = frozenset({"final", "failed", "cancelled", "expired",
 WeaveMode: TypeAlias = Literal["interrupt", "pause", "idle", "silent"]
 """When it may be said: at once, even over speech; at the next natural pause; when nobody has anything to say; never."""
 
+SpeechKind: TypeAlias = Literal["fact", "progress", "question", "final"]
+"""What the words are: a part of an answer; how far the work has come; a question to the user, which the task waits to
+have answered; the last words of an answer."""
+
 
 class Speech(Message):
     """Words to be spoken, and the rules for when."""
 
+    VERSION: ClassVar[str] = "1.1"
+    v: str = VERSION
     text: str
     """Short sentences made to be heard: no markup."""
     mode: WeaveMode = "pause"
@@ -46,12 +52,13 @@ class Speech(Message):
     """Session time after which it is worthless."""
     supersede_key: str | None = None
     """A newer item with the same key replaces those still waiting."""
+    kind: SpeechKind = "fact"
 
 
 class DelegationEvent(Message):
     """One event in the life of a task."""
 
-    VERSION: ClassVar[str] = "1.1"
+    VERSION: ClassVar[str] = "1.2"
     v: str = VERSION
     task_id: str
     attempt: int = Field(ge=0)
@@ -69,3 +76,8 @@ class DelegationEvent(Message):
     def is_terminal(self) -> bool:
         """Whether the task sends nothing more."""
         return self.kind in TERMINAL
+
+    @property
+    def is_question(self) -> bool:
+        """Whether it asks the user something. The question is named by the task and the number of this event."""
+        return self.kind == "partial" and self.speech is not None and self.speech.kind == "question"

@@ -79,6 +79,9 @@ class WovenText:
     text: str
     interrupts: bool = False
     """Whether it may be said over the user's speech."""
+    asks: bool = False
+    """Whether it is a question: what the user says after it was heard is its answer, unless it is plainly something
+    else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +210,20 @@ class Dismiss:
     """Drop what was cut off: the user does not want the rest."""
 
 
-Action: TypeAlias = Delegate | Update | Cancel | Resume | Dismiss
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer a question that was put to the user. It is no correction of the task that asks."""
+
+    item_id: str
+    """The `WovenText.item_id` of the question."""
+    text: str
+    """The user's own words."""
+    said_start_ms: int
+    said_end_ms: int
+    """Session time of the words."""
+
+
+Action: TypeAlias = Delegate | Update | Cancel | Resume | Dismiss | Answer
 
 
 @dataclass(frozen=True, slots=True)

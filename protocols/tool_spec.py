@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import Field, JsonValue
 
@@ -16,6 +16,8 @@ Isolation: TypeAlias = Literal["in_process", "subprocess", "sandbox"]
 class ToolSpec(Message):
     """One tool, as an agent is told of it and as it is held to its limits."""
 
+    VERSION: ClassVar[str] = "1.1"
+    v: str = VERSION
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
     description: str
     parameters: dict[str, JsonValue]
@@ -30,3 +32,6 @@ class ToolSpec(Message):
     permissions: tuple[str, ...] = ()
     spoken_filler: str | None = None
     """What may be said while it runs."""
+    approval: str | None = None
+    """What the user is asked before each call, with names of parameters in braces, such as "Shall I send this to
+    {to}?". Only words that mean yes let it run. None asks nothing."""

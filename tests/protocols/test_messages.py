@@ -57,14 +57,25 @@ EVENT = DelegationEvent(
     attempt=2,
     seq=5,
     kind="partial",
-    speech=Speech(text="It is raining.", priority=1, not_before_ms=4000, expires_ms=9000, supersede_key="w"),
+    speech=Speech(
+        text="Is it raining?",
+        priority=1,
+        not_before_ms=4000,
+        expires_ms=9000,
+        supersede_key="w",
+        kind="question",
+    ),
     text="It is *raining*.",
     detail={"tool": "weather", "duration_ms": 12},
     revision=1,
 )
 RECEIPT = Receipt(task_id="task-1", seq=5, state="interrupted", words_heard=2, words_total=3, session_ms=5000)
 TOOL = ToolSpec(
-    name="weather", description="Say the weather.", parameters={"type": "object"}, egress=("api.example.org",)
+    name="weather",
+    description="Say the weather.",
+    parameters={"type": "object"},
+    egress=("api.example.org",),
+    approval="Shall I ask for {place}?",
 )
 
 LEDGER = SessionLedger(
@@ -100,7 +111,17 @@ def test_what_the_first_release_wrote_is_still_read() -> None:
     package = ContextPackage.decode((GOLDEN / "ContextPackage.v1.0.json").read_bytes())
     assert (package.intent, package.urgent) == (PACKAGE.intent, False)
     event = DelegationEvent.decode((GOLDEN / "DelegationEvent.v1.0.json").read_bytes())
-    assert (event.speech, event.revision) == (EVENT.speech, 0)
+    assert event.speech is not None
+    assert (event.speech.text, event.speech.kind, event.revision) == ("It is raining.", "fact", 0)
+    spec = ToolSpec.decode((GOLDEN / "ToolSpec.v1.0.json").read_bytes())
+    assert (spec.name, spec.approval) == (TOOL.name, None)
+
+
+def test_an_event_from_before_there_were_questions_asks_nothing() -> None:
+    event = DelegationEvent.decode((GOLDEN / "DelegationEvent.v1.1.json").read_bytes())
+    assert event.speech is not None
+    assert (event.speech.kind, event.is_question, event.revision) == ("fact", False, 1)
+    assert EVENT.is_question
 
 
 def test_a_newer_minor_version_with_unknown_fields_is_read() -> None:
