@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 from microturn.protocols import Delegate
 from microturn.runtime import cli
+from microturn.runtime.commands import talk
 from microturn.runtime.testing import Answer, ScriptedModel, ToneVoice, UserLine
 
 
@@ -31,5 +32,5 @@ def scripted() -> ScriptedModel:
 if __name__ == "__main__":
     # A test run that was itself started in the background hands down a Ctrl-C that is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with patch.object(cli, "load_speech", scripted), patch.object(cli, "require_speech_weights"):
+    with patch.object(talk, "load_speech", scripted), patch.object(talk, "require_speech_weights"):
         cli.main()

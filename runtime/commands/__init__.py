@@ -1,0 +1,1 @@
+"""The commands of the command line, one module for each or for each group of them."""

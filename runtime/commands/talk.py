@@ -1,0 +1,148 @@
+"""`microturn talk`: a conversation by microphone, from a recording, or in writing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import anyio.to_thread
+import typer
+from rich.console import Console
+
+from microturn.background_agent import choose_model
+from microturn.interaction_model import InteractionModel
+from microturn.runtime.assistant import bus_settings, load_speech, require_speech_weights
+from microturn.runtime.bus.own_tasks import own_tasks
+from microturn.runtime.bus.settings import BusSettings
+from microturn.runtime.commands.options import (
+    ModelKey,
+    ModelName,
+    ModelUrl,
+    RedisUrl,
+    Shards,
+    Tenant,
+    choose_model_by,
+)
+from microturn.runtime.conversation import Conversation, Setting
+from microturn.runtime.garbage import tame_garbage_collector
+from microturn.runtime.hub import open_hub
+from microturn.runtime.live_view import LiveView, PlainView, open_view
+from microturn.runtime.worker_service import worker_process
+
+
+def talk(
+    input: Annotated[
+        Path | None,
+        typer.Option(
+            help="A recording of the person's side (wav, flac, ogg, mp3) instead of the microphone."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Record both sides in stereo: the person left, the assistant right."),
+    ] = None,
+    timeline: Annotated[
+        Path | None,
+        typer.Option(help="Draw what happened, as a PNG."),
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Virtual clock: as quick as the machine.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="Type instead of speaking.")] = False,
+    no_worker: Annotated[
+        bool, typer.Option("--no-worker", help="Start no worker here; one is running elsewhere.")
+    ] = False,
+    session: Annotated[
+        str | None,
+        typer.Option(help="Name the session; one whose process died goes on where it was cut off."),
+    ] = None,
+    redis: RedisUrl = None,
+    tenant: Tenant = "default",
+    shards: Shards = 1,
+    model_url: ModelUrl = None,
+    model: ModelName = None,
+    model_key: ModelKey = None,
+) -> None:
+    """Talk with the assistant: by microphone, from a recording, or in writing.
+
+    Use headphones with the microphone: without them the assistant hears itself. Ctrl-C ends the conversation; the
+    recording and the timeline are written all the same.
+    """
+    if text and input is not None:
+        raise typer.BadParameter("--text and --input exclude each other: type, or play a recording")
+    if fast and input is None:
+        raise typer.BadParameter("--fast needs --input: a person cannot speak faster than time")
+    console = Console()
+    choose_model_by(model_url, model, model_key)
+    setting = Setting(input, output, timeline, fast, sys.stdin if text else None, session)
+    setting.check()
+    require_speech_weights()
+    if not no_worker:
+        choose_model(os.environ)
+    view = open_view(console, "microturn")
+    conversation = Conversation(setting, [view])
+    bus = bus_settings(redis, tenant=tenant, shards=shards)
+    try:
+        is_over = anyio.run(_talk_until_stopped, conversation, bus, not no_worker, console, view)
+    except KeyboardInterrupt:
+        is_over = False
+    if not is_over:
+        console.print("stopped")
+    _tell_end(conversation, console)
+
+
+async def _talk_until_stopped(
+    conversation: Conversation,
+    bus: AbstractAsyncContextManager[BusSettings],
+    has_worker: bool,
+    console: Console,
+    view: LiveView | PlainView,
+) -> bool:
+    """Talk until it is over (true) or SIGTERM ends it as Ctrl-C does, also where that is ignored (false)."""
+    is_over = False
+    async with own_tasks() as tasks:
+        tasks.start_soon(_cancel_on_sigterm, tasks.cancel_scope, name="signals")
+        await _talk(conversation, bus, has_worker, console, view)
+        is_over = True
+    return is_over
+
+
+async def _cancel_on_sigterm(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM) as received:
+        async for _ in received:
+            scope.cancel()
+
+
+def _tell_end(conversation: Conversation, console: Console) -> None:
+    for warning in conversation.warnings:
+        console.print(warning, style="yellow")
+    console.print(conversation.summary.table())
+    for path in (conversation.setting.output, conversation.setting.timeline):
+        if path is not None and path.exists():
+            console.print(f"written: {path}", soft_wrap=True, markup=False)
+
+
+async def _talk(
+    conversation: Conversation,
+    bus: AbstractAsyncContextManager[BusSettings],
+    has_worker: bool,
+    console: Console,
+    view: LiveView | PlainView,
+) -> None:
+    async with AsyncExitStack() as stack:
+        with console.status("starting the server") as status:
+            settings = await stack.enter_async_context(bus)
+            hub = await stack.enter_async_context(open_hub(settings))
+            status.update("loading the ears and the voice")
+            model: InteractionModel = await anyio.to_thread.run_sync(load_speech)
+            stack.callback(model.close)
+            if has_worker:
+                status.update("loading the background agent")
+                await stack.enter_async_context(worker_process(settings))
+                await hub.until_worker()
+        tame_garbage_collector()
+        with view:
+            await conversation.hold(model, hub)

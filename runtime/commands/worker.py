@@ -1,0 +1,72 @@
+"""`microturn worker`: a background worker as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from typing import Annotated
+
+import anyio
+import typer
+
+from microturn.background_agent import die_with_parent
+from microturn.runtime.bus.settings import BusSettings
+from microturn.runtime.commands.complaint import complain
+from microturn.runtime.commands.options import (
+    ModelKey,
+    ModelName,
+    ModelUrl,
+    RedisUrl,
+    Shards,
+    Tenant,
+    choose_model_by,
+)
+from microturn.runtime.hub import settings_of
+from microturn.runtime.worker_service import open_ready_engine, serve
+from microturn.tools import ToolRegistry
+
+
+def worker(
+    redis: RedisUrl = None,
+    tenant: Tenant = "default",
+    shards: Shards = 1,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Tasks at a time.")] = 2,
+    urgent_lanes: Annotated[
+        int, typer.Option(min=0, max=64, help="Tasks at a time besides those, urgent ones only.")
+    ] = 1,
+    model_url: ModelUrl = None,
+    model: ModelName = None,
+    model_key: ModelKey = None,
+    parent: Annotated[int, typer.Option(hidden=True)] = 0,
+) -> None:
+    """Run a background worker: it takes delegated tasks from Redis and works on them.
+
+    SIGTERM lets it finish what runs and take nothing more.
+    """
+    if redis is None:
+        raise typer.BadParameter("a worker needs the server that the runtime uses: --redis URL")
+    if parent:
+        die_with_parent(parent)
+    choose_model_by(model_url, model, model_key)
+    anyio.run(_work, settings_of(redis, tenant=tenant, shards=shards), concurrency, urgent_lanes)
+
+
+async def _work(settings: BusSettings, concurrency: int, urgent_lanes: int) -> None:
+    tools = ToolRegistry.from_entry_points()
+    for name, problem in tools.broken.items():
+        complain(f"the tool plugin {name} was left out: {problem}")
+
+    def ready() -> None:
+        typer.echo(json.dumps({"ready": True, "tools": len(tools.specs()), "concurrency": concurrency}))
+        sys.stdout.flush()
+
+    await serve(
+        settings,
+        open_ready_engine,
+        tools,
+        concurrency=concurrency,
+        urgent_lanes=urgent_lanes,
+        on_ready=ready,
+        drain_on=(signal.SIGTERM, signal.SIGINT),
+    )
