@@ -35,12 +35,15 @@ class JobEngine:
 
 
 async def main(url: str) -> None:
-    """Work until killed."""
+    """Work until killed, or until the driver is gone."""
     settings = settings_for(url)
-    async with open_worker_port(settings) as port:
+    async with open_worker_port(settings) as port, anyio.create_task_group() as tasks:
         os.write(1, f"ready {os.getpid()}\n".encode())
         worker = Worker(port, JobEngine(), ToolRegistry(), concurrency=8, lease_s=settings.lease_s)
-        await worker.run()
+        tasks.start_soon(worker.run)
+        async for _ in anyio.wrap_file(sys.stdin):
+            pass
+        tasks.cancel_scope.cancel()
 
 
 if __name__ == "__main__":

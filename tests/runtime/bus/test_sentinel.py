@@ -25,7 +25,7 @@ MakePackage = Callable[..., ContextPackage]
 SERVICE = "delegations"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def pair(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[ServerProcess, ServerProcess, ServerProcess]]:
@@ -48,8 +48,12 @@ async def test_a_service_that_no_sentinel_knows_is_told(settings: BusSettings) -
             pass
 
 
-async def test_tasks_go_on_when_the_primary_is_killed_and_its_replica_promoted(
-    settings: BusSettings, package: MakePackage, pair: tuple[ServerProcess, ServerProcess, ServerProcess]
+@pytest.mark.parametrize("loses", [ServerProcess.kill, ServerProcess.pause], ids=["killed", "frozen"])
+async def test_tasks_go_on_when_the_primary_is_lost_and_its_replica_promoted(
+    loses: Callable[[ServerProcess], None],
+    settings: BusSettings,
+    package: MakePackage,
+    pair: tuple[ServerProcess, ServerProcess, ServerProcess],
 ) -> None:
     primary, replica, _ = pair
     workers = await anyio.to_thread.run_sync(Workers, settings, 2)
@@ -58,7 +62,7 @@ async def test_tasks_go_on_when_the_primary_is_killed_and_its_replica_promoted(
             for number in range(5):
                 await port.submit(package(f"t{number}", intent="stream 40 50"))
             await workers.said("begun", "t4", "1")
-            await anyio.to_thread.run_sync(primary.kill)
+            await anyio.to_thread.run_sync(loses, primary)
             assert port.submit_nowait(package("late", intent="stream 3 10"))
             numbers: dict[str, list[int]] = {}
             ends: dict[str, str] = {}
