@@ -59,7 +59,7 @@ async def test_no_accepted_task_is_lost_when_the_server_is_killed_under_load(
 ) -> None:
     accepted: list[str] = []
     with EmbeddedServer(tmp_path, restart=False) as server:
-        settings = BusSettings(server.url, command_timeout_s=0.5)
+        settings = BusSettings(server.url, command_timeout_s=0.5, queue_limit=100_000)
         async with anyio.create_task_group() as tasks, open_delegation_port(settings) as port:
             async with anyio.create_task_group() as load:
                 for name in "abcdefgh":
