@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import anyio
 
+from microturn.background_agent.tracing import note_sent
 from microturn.background_agent.worker_bus import EmitResult, WorkerBus
 from microturn.protocols import DelegationEvent
 
@@ -125,6 +126,7 @@ class EventSender:
         elif result.corrected:
             events = events[:-1]
         self._seq += len(events)
+        note_sent(events)
         self._on_sent(events, result)
 
     async def _change(self) -> None:

@@ -18,7 +18,6 @@ from microturn.background_agent.attempt import Attempt
 from microturn.background_agent.engine import AgentEngine
 from microturn.background_agent.tracing import attempt_span
 from microturn.background_agent.worker_bus import TaskEntry, WorkerBus
-from microturn.protocols.telemetry_names import DELEGATION_STATE
 from microturn.tools import ToolRegistry
 
 DRAIN_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -132,7 +131,7 @@ class Worker:
                 )
                 with attempt_span(entry.package, begun.attempt) as span:
                     end = await attempt.run(self._engine, self._tools)
-                    span.set_attribute(DELEGATION_STATE, end)
+                    span.ended(end)
                 self._count(end)
         except* Exception as errors:  # noqa: BLE001  # the boundary of the task: recorded; the lease hands it on
             self._count("abandoned")

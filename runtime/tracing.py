@@ -7,23 +7,23 @@ said is in a span.
 
 from __future__ import annotations
 
-import secrets
 import time
 from dataclasses import dataclass, field
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from microturn.protocols import SETTLED, Receipt
 from microturn.protocols import telemetry_names as names
+from microturn.protocols.trace_ids import chosen_ids, send_ids, turn_ids
 from microturn.runtime.events import Delegated, ReceiptIssued, SessionEvent
 
 TRACER = trace.get_tracer("microturn.runtime")
 _PROPAGATOR = TraceContextTextMapPropagator()
 REMEMBERED_TASKS = 1024
-"""Delegations of a session whose context is kept; of older ones no more pieces are traced."""
+"""Delegations of a session whose context is kept; that of older ones is computed from their ids."""
 
 
 def trace_hand_over(session_id: str, task_id: str, agent: str, said_ago_ms: float) -> dict[str, str]:
@@ -36,30 +36,45 @@ def trace_hand_over(session_id: str, task_id: str, agent: str, said_ago_ms: floa
         said_ago_ms: how long ago the words began that caused it.
     """
     now_ns = time.time_ns()
-    turn = TRACER.start_span(
-        names.TURN_SPAN,
-        context=Context(),
-        start_time=now_ns - round(said_ago_ms * 1e6),
-        attributes={names.OPERATION_NAME: "invoke_agent", names.CONVERSATION_ID: session_id},
-    )
-    send = TRACER.start_span(
-        names.SEND_SPAN,
-        context=trace.set_span_in_context(turn, Context()),
-        kind=SpanKind.PRODUCER,
-        start_time=now_ns,
-        attributes={
-            names.MESSAGING_SYSTEM: "redis",
-            names.MESSAGING_OPERATION: "send",
-            names.MESSAGE_ID: task_id,
-            names.CONVERSATION_ID: session_id,
-            names.AGENT_NAME: agent,
-        },
-    )
+    turn = _start_turn(session_id, task_id, now_ns - round(said_ago_ms * 1e6))
+    with chosen_ids(send_ids(task_id)):
+        send = TRACER.start_span(
+            names.SEND_SPAN,
+            context=trace.set_span_in_context(turn, Context()),
+            kind=SpanKind.PRODUCER,
+            start_time=now_ns,
+            attributes={
+                names.MESSAGING_SYSTEM: "redis",
+                names.MESSAGING_OPERATION: "send",
+                names.MESSAGE_ID: task_id,
+                names.CONVERSATION_ID: session_id,
+                names.AGENT_NAME: agent,
+            },
+        )
     headers: dict[str, str] = {}
     _PROPAGATOR.inject(headers, trace.set_span_in_context(send, Context()))
     send.end()
     turn.end()
-    return headers or _ids_of_our_own()
+    return headers or headers_of(task_id)
+
+
+def headers_of(task_id: str) -> dict[str, str]:
+    """The context of a task's hand-over where nothing recorded it here, or it was recorded in another process."""
+    return {"traceparent": send_ids(task_id).traceparent}
+
+
+def _start_turn(session_id: str, task_id: str, began_ns: int) -> Span:
+    with chosen_ids(turn_ids(task_id)):
+        return TRACER.start_span(
+            names.TURN_SPAN,
+            context=Context(),
+            start_time=began_ns,
+            attributes={
+                names.OPERATION_NAME: "invoke_agent",
+                names.CONVERSATION_ID: session_id,
+                names.MESSAGE_ID: task_id,
+            },
+        )
 
 
 @dataclass(slots=True)
@@ -81,8 +96,11 @@ class WeaveTracer:
             self._headers[event.task_id] = event.trace
             if len(self._headers) > REMEMBERED_TASKS:
                 del self._headers[next(iter(self._headers))]
-        elif isinstance(event, ReceiptIssued) and event.receipt.task_id in self._headers:
+        elif isinstance(event, ReceiptIssued):
             self._follow(event.receipt)
+
+    def _context_of(self, task_id: str) -> dict[str, str]:
+        return self._headers.get(task_id) or headers_of(task_id)
 
     def _follow(self, receipt: Receipt) -> None:
         key, now_ns = (receipt.task_id, receipt.seq), time.time_ns()
@@ -96,7 +114,7 @@ class WeaveTracer:
     def _record(self, receipt: Receipt, piece: _Piece) -> None:
         span = TRACER.start_span(
             names.WEAVE_SPAN,
-            context=_PROPAGATOR.extract(self._headers[receipt.task_id], Context()),
+            context=_PROPAGATOR.extract(self._context_of(receipt.task_id), Context()),
             start_time=piece.queued_ns,
             attributes={
                 names.MESSAGE_ID: receipt.task_id,
@@ -109,8 +127,3 @@ class WeaveTracer:
         if piece.woven_ns is not None:
             span.set_attribute(names.WEAVE_WAIT, (piece.woven_ns - piece.queued_ns) / 1e9)
         span.end()
-
-
-def _ids_of_our_own() -> dict[str, str]:
-    """A `traceparent` where nothing records here. Source: W3C Trace Context, level 1; its sampled flag is set."""
-    return {"traceparent": f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"}
