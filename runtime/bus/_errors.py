@@ -7,7 +7,9 @@ MicroturnError
 │   ├── PackageTooLargeError    a package or an event is larger than the bus carries
 │   ├── RuntimeIdTakenError     another live process has this runtime id
 │   ├── UnfitServerError        the server answers, but would lose what it is given: too old, or evicting
+│   ├── UnknownDeadLetterError  no task of that name was given up, or several begin so
 │   ├── UnknownSessionError     no session of that name is remembered
+│   ├── UnrepeatableTaskError   a task that was given up cannot be handed over again
 │   └── UnfitSettingsError      another process has laid the bus out otherwise
 └── UnavailableError
     ├── BusUnreachableError     no server answers at the address
@@ -73,6 +75,26 @@ class RuntimeIdTakenError(UserError):
         super().__init__(
             f"cannot open a port as runtime {runtime_id!r}: another live process has this id; end that process, choose "
             "another id, or leave it out to get a new one"
+        )
+
+
+class UnknownDeadLetterError(UserError):
+    """No task of that name was given up, or several begin so."""
+
+    def __init__(self, name: str, matches: int) -> None:
+        found = f"{matches} of them begin so; give more of the id" if matches else "none begins so"
+        super().__init__(
+            f"cannot find {name[:80]!r} among the tasks that were given up: {found}; `microturn dead list` names them"
+        )
+
+
+class UnrepeatableTaskError(UserError):
+    """A task that was given up cannot be handed over again."""
+
+    def __init__(self, task_id: str, why: str) -> None:
+        super().__init__(
+            f"cannot try the task {task_id[:80]!r} again: {why}, so nobody would hear its answer; look at it with "
+            "`microturn dead show`, or delete it with `microturn dead drop`"
         )
 
 

@@ -13,8 +13,17 @@ _SERVER = ("info", "time", "command", "cluster|slots", "asking")
 """What a server is judged by before it is trusted, and by what a client finds its way in a cluster."""
 _SCRIPTS = ("eval", "evalsha")
 _STREAMS = (
-    *("xack", "xadd", "xclaim", "xdel", "xgroup|create", "xgroup|delconsumer", "xinfo|consumers"),
-    *("xlen", "xpending", "xrange", "xread", "xreadgroup"),
+    *(
+        "xack",
+        "xadd",
+        "xclaim",
+        "xdel",
+        "xgroup|create",
+        "xgroup|delconsumer",
+        "xinfo|consumers",
+        "xinfo|groups",
+    ),
+    *("xlen", "xpending", "xrange", "xrevrange", "xread", "xreadgroup"),
 )
 _KEYS = (
     *(
@@ -31,8 +40,20 @@ _KEYS = (
         "lrange",
         "lrem",
     ),
-    *("ltrim", "persist", "pexpire", "rpush", "set", "type", "zadd", "zcard", "zrangebyscore", "zrem"),
-    *("zremrangebyscore",),
+    *(
+        "ltrim",
+        "persist",
+        "pexpire",
+        "pttl",
+        "rpush",
+        "set",
+        "type",
+        "zadd",
+        "zcard",
+        "zrangebyscore",
+        "zrem",
+    ),
+    *("zremrangebyscore", "zrevrangebyscore"),
 )
 COMMANDS = (*_CONNECTION, *_SERVER, *_SCRIPTS, *_STREAMS, *_KEYS)
 """All that is allowed."""

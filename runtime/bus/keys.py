@@ -17,6 +17,7 @@
 `mt:<tenant>:{s00}:rt:<rt>`    string: the process that has a runtime id now
 `mt:<tenant>:{s00}:workers`    sorted set: when each worker was last seen
 `mt:<tenant>:{s00}:runtimes`   sorted set: when each runtime was last seen
+`mt:<tenant>:{s00}:status:<rt>` string: what a runtime says of itself, for operators
 
 Everything that one script touches has the same `{sNN}`, so that a cluster keeps it on one node.
 """
@@ -138,6 +139,10 @@ class Keys:
     def runtimes(self) -> str:
         """Sorted set of the runtimes and when each was last seen."""
         return f"{self._prefix(0)}runtimes"
+
+    def status(self, runtime_id: str) -> str:
+        """String with what a runtime says of itself."""
+        return f"{self._prefix(0)}status:{runtime_id}"
 
     def _prefix(self, shard: int) -> str:
         return f"mt:{self.tenant}:{{s{shard:02d}}}:"

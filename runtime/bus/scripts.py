@@ -46,6 +46,10 @@ ScriptName: TypeAlias = Literal[
     "presence",
     "leave",
     "attend",
+    "read_queue",
+    "read_dead",
+    "read_roster",
+    "read_status",
 ]
 
 _NEEDS_ROOM: frozenset[ScriptName] = frozenset({"submit", "update", "emit", "enter_session"})
