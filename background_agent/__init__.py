@@ -21,8 +21,9 @@ from microturn.background_agent.engine_choice import ModelChoice as ModelChoice
 from microturn.background_agent.engine_choice import RemoteModel as RemoteModel
 from microturn.background_agent.engine_choice import choose_model as choose_model
 from microturn.background_agent.engine_choice import engine_from_environment as engine_from_environment
+from microturn.background_agent.limits import RunLimits as RunLimits
+from microturn.background_agent.limits import TokenPrices as TokenPrices
 from microturn.background_agent.loop_engine import LoopEngine as LoopEngine
-from microturn.background_agent.loop_engine import RunLimits as RunLimits
 from microturn.background_agent.parent_watch import die_with_parent as die_with_parent
 from microturn.background_agent.profile import LOCAL as LOCAL
 from microturn.background_agent.profile import REMOTE as REMOTE
@@ -66,6 +67,7 @@ __all__ = (
     "RemoteModel",
     "RunLimits",
     "TaskEntry",
+    "TokenPrices",
     "Worker",
     "WorkerBus",
     "WorkerStatistics",

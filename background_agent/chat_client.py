@@ -23,6 +23,7 @@ from microturn.background_agent._errors import (
     ModelRequestError,
     ModelSlowError,
 )
+from microturn.background_agent.limits import CHARS_PER_TOKEN
 
 ChatMessage: TypeAlias = Mapping[str, JsonValue]
 """One message of the conversation, as the interface defines it: `role`, `content`, and for tools their ids."""
@@ -31,6 +32,8 @@ _BUSY: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """Statuses that may pass by themselves."""
 _MAX_LINE_CHARS = 1 << 20
 """A longer line of a stream is not an answer but a fault."""
+_CHARS_PER_GUESSED_TOKEN = 4
+"""Ordinary text has about so many. Our choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,14 @@ class ChatAnswer:
     cached_tokens: int = 0
     """Of the prompt, what the server had ready."""
     completion_tokens: int = 0
+    """What the server counted; 0 until it has told."""
+    received_chars: int = 0
+    """All that has come, with reasoning and calls."""
+
+    @property
+    def written_tokens(self) -> int:
+        """Tokens of the answer: as counted by the server, or guessed where it was left before that was told."""
+        return self.completion_tokens or self.received_chars // _CHARS_PER_GUESSED_TOKEN
 
 
 class _CallDelta(BaseModel):
@@ -117,6 +128,9 @@ class _Chunk(BaseModel):
     class Choice(BaseModel):
         class Delta(BaseModel):
             content: str | None = None
+            reasoning_content: str | None = None
+            reasoning: str | None = None
+            """What a reasoning model thinks aloud, in the words of one server or another. It is never spoken."""
             tool_calls: list[_CallDelta] | None = None
 
         delta: Delta = Delta()
@@ -186,7 +200,8 @@ class ChatClient:
     async def stream(self, request: ChatRequest, answer: ChatAnswer) -> AsyncGenerator[str, None]:
         """Yield the pieces of the answer's text as they come, and fill `answer` meanwhile.
 
-        Close the iterator (`contextlib.aclosing`) when you leave it early.
+        Close the iterator (`contextlib.aclosing`) when you leave it early. An answer that goes on long after its limit
+        of tokens is cut off, as if the server had done it.
 
         Raises:
             ModelDownError: no connection, or a status that says overloaded or broken, after all tries.
@@ -200,6 +215,9 @@ class ChatClient:
                     break
                 if piece := self._take_in(data, answer):
                     yield piece
+                if answer.received_chars > request.max_tokens * CHARS_PER_TOKEN:
+                    answer.finish_reason = "length"
+                    break
         if answer.finish_reason is None:
             raise ModelBrokeOffError(
                 f"{self.url} ended its answer without a finish reason; see the server's log",
@@ -304,7 +322,10 @@ class ChatClient:
             answer.finish_reason = choice.finish_reason or answer.finish_reason
             for delta in choice.delta.tool_calls or ():
                 _add_call(delta, answer.tool_calls)
+                answer.received_chars += len(delta.function.arguments or "")
             piece = choice.delta.content or ""
+            thought = choice.delta.reasoning_content or choice.delta.reasoning or ""
+            answer.received_chars += len(piece) + len(thought)
         answer.text += piece
         return piece
 

@@ -16,12 +16,13 @@ from microturn.background_agent.chat_client import ChatAnswer, ChatMessage, Chat
 from microturn.background_agent.framing import frame_outcome, frame_result
 from microturn.background_agent.profile import ModelProfile
 from microturn.background_agent.prompt import call_text, examples_for, system_prompt
+from microturn.background_agent.thinking import without_thinking
 from microturn.background_agent.transcript import (
+    Answer,
     Call,
     Calls,
     Decision,
     Entry,
-    Final,
     Malformed,
     Note,
     Outcome,
@@ -30,15 +31,22 @@ from microturn.background_agent.transcript import (
 )
 from microturn.protocols import ToolSpec
 
-_MAX_CALLS = 8
+EMPTY_REPLY = "Your reply was empty. Call a tool or answer."
+MAX_CALLS = 8
 """Most native calls taken from one answer."""
+_UNLIMITED = 1 << 30
 
 
 class Dialect(Protocol):
     """How one model is spoken to, with one set of tools."""
 
-    def request(self, entries: Sequence[Entry], *, final_only: bool) -> ChatRequest:
-        """What to send. With `final_only` the model must answer and may call nothing more."""
+    def request(
+        self, entries: Sequence[Entry], *, final_only: bool, most_tokens: int = _UNLIMITED
+    ) -> ChatRequest:
+        """What to send. With `final_only` the model must answer and may call nothing more.
+
+        `most_tokens` is what may be written, where that is less than the profile allows.
+        """
 
     def visible(self, text: str) -> str:
         """What of an answer that is still coming is meant for the user."""
@@ -83,13 +91,16 @@ class JsonActions:
             answer_chars=self._profile.answer_chars,
         )
 
-    def request(self, entries: Sequence[Entry], *, final_only: bool) -> ChatRequest:
+    def request(
+        self, entries: Sequence[Entry], *, final_only: bool, most_tokens: int = _UNLIMITED
+    ) -> ChatRequest:
         """The prefix, the transcript as turns, and the schema of one action."""
         messages = list(self._prefix)
         for entry in entries:
             messages += self._messages(entry)
         schema = self._final_schema if final_only else self._schema
-        return ChatRequest(_joined(messages), max_tokens=self._profile.step_tokens, response_schema=schema)
+        max_tokens = min(self._profile.step_tokens, most_tokens)
+        return ChatRequest(_joined(messages), max_tokens=max_tokens, response_schema=schema)
 
     def _messages(self, entry: Entry) -> list[ChatMessage]:
         match entry:
@@ -104,19 +115,20 @@ class JsonActions:
 
     def visible(self, text: str) -> str:
         """The text of `final` or `say`, as far as it has come."""
-        action = _object(text)
+        action = _object(without_thinking(text))
         words = action.get("final", action.get("say", ""))
         return words if isinstance(words, str) else ""
 
     def decide(self, answer: ChatAnswer, next_call: int) -> Decision:
         """Read the action; an answer that the length limit cut off counts as far as it goes."""
-        action = _object(answer.text)
+        action = _object(without_thinking(answer.text))
+        is_cut = answer.finish_reason == "length"
         if isinstance(final := action.get("final"), str) and final.strip():
-            return Final(final.strip())
+            return Answer(final.strip()[: self._profile.answer_chars], is_cut)
         if isinstance(said := action.get("say"), str) and said.strip():
             return Said(said.strip())
         name, arguments = action.get("tool"), action.get("arguments")
-        if answer.finish_reason == "length":
+        if is_cut:
             return Malformed("Your reply was too long. Reply with one short JSON action.")
         if not isinstance(name, str):
             return Malformed('Reply with one JSON action: {"tool": ..., "arguments": ...} or {"final": ...}.')
@@ -143,13 +155,15 @@ class NativeTools:
             for spec in specs
         ]
 
-    def request(self, entries: Sequence[Entry], *, final_only: bool) -> ChatRequest:
+    def request(
+        self, entries: Sequence[Entry], *, final_only: bool, most_tokens: int = _UNLIMITED
+    ) -> ChatRequest:
         """The prefix, the transcript with tool messages, and the tools unless the model must answer now."""
         messages = [*self._prefix, *map(self._message, entries)]
         if final_only:
             messages.append(_message("user", "Answer now with what you have; call no more tools."))
         tools = () if final_only else self._tools
-        return ChatRequest(messages, max_tokens=self._profile.step_tokens, tools=tools)
+        return ChatRequest(messages, max_tokens=min(self._profile.step_tokens, most_tokens), tools=tools)
 
     def _message(self, entry: Entry) -> ChatMessage:
         match entry:
@@ -168,19 +182,18 @@ class NativeTools:
                 return {"role": "tool", "tool_call_id": call.call_id, "content": framed}
 
     def visible(self, text: str) -> str:
-        """All of it."""
-        return text
+        """All of it but what the model thinks aloud."""
+        return without_thinking(text)
 
     def decide(self, answer: ChatAnswer, next_call: int) -> Decision:
         """Take the calls where there are any, else the text as the answer."""
+        text = without_thinking(answer.text).strip()
         if answer.tool_calls:
-            asked = enumerate(answer.tool_calls[:_MAX_CALLS], start=next_call)
-            return Calls(
-                tuple(_read_call(n, call.name, call.arguments) for n, call in asked), answer.text.strip()
-            )
-        if answer.text.strip():
-            return Final(answer.text.strip())
-        return Malformed("Your reply was empty. Call a tool or answer.")
+            asked = enumerate(answer.tool_calls[:MAX_CALLS], start=next_call)
+            return Calls(tuple(read_call(n, call.name, call.arguments) for n, call in asked), text)
+        if text:
+            return Answer(text[: self._profile.answer_chars], answer.finish_reason == "length")
+        return Malformed(EMPTY_REPLY)
 
 
 def _message(role: str, content: str) -> ChatMessage:
@@ -216,7 +229,7 @@ def _native_call(call: Call) -> JsonValue:
     return {"id": call.call_id, "type": "function", "function": function}
 
 
-def _read_call(index: int, name: str, arguments: str) -> Call:
+def read_call(index: int, name: str, arguments: str) -> Call:
     """A native call with its arguments read; one that cannot be read says so."""
     try:
         value = from_json(arguments or "{}")

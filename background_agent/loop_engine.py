@@ -9,33 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self, assert_never
+from typing import Final, Self, assert_never
 
-import anyio
 import platformdirs
-from pydantic import JsonValue
 
 from microturn.background_agent.chat_client import ChatAnswer, ChatClient, as_json
 from microturn.background_agent.dialect import Dialect, dialect_for
-from microturn.background_agent.effect_guard import EffectGuard
 from microturn.background_agent.engine import Control, Emit
-from microturn.background_agent.framing import disarmed
-from microturn.background_agent.heard import heard_note
-from microturn.background_agent.journal import Journal
-from microturn.background_agent.narrator import Narrator
+from microturn.background_agent.limits import RunLimits, TokenPrices
 from microturn.background_agent.prefix_cache import PrefixCache
 from microturn.background_agent.profile import ModelProfile
-from microturn.background_agent.prompt import task_text
-from microturn.background_agent.tool_runner import ToolRunner
+from microturn.background_agent.task_run import KNOWN_ALREADY, NO_MORE_TOOLS, TaskRun
+from microturn.background_agent.tracing import agent_span, chat_span
 from microturn.background_agent.transcript import (
-    Call,
+    Answer,
     Calls,
     Decision,
     Entry,
-    Final,
     Malformed,
     Note,
     Said,
@@ -44,21 +36,8 @@ from microturn.background_agent.transcript import (
 from microturn.protocols import ContextPackage, ToolSpec
 from microturn.tools import ToolRegistry
 
-COULD_NOT = "I'm sorry, I couldn't work that out."
-"""Said when a run ends without an answer."""
-_UPDATE_LIMIT_CHARS = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class RunLimits:
-    """Where a run ends at the latest."""
-
-    steps: int = 8
-    """Decisions of the model; the last one must be an answer."""
-    tokens: int = 4_000
-    """Tokens that the model writes in all steps."""
-    reserve_share: float = 0.25
-    """Of the time left at the start, what is kept for the answer: after the rest, no more tools."""
+_PROVIDER: Final = "openai"
+"""Whose interface it is that the model is asked through, in the words of the GenAI conventions."""
 
 
 class LoopEngine:
@@ -71,11 +50,20 @@ class LoopEngine:
         *,
         data_dir: Path | None = None,
         limits: RunLimits | None = None,
+        prices: TokenPrices | None = None,
         prefix_cache: PrefixCache | None = None,
     ) -> None:
+        """Put an engine on a client.
+
+        Raises:
+            ValueError: the cost is limited and `prices` does not say what anything costs.
+        """
         self.client = client
         self.profile = profile
         self.limits = limits or RunLimits()
+        if self.limits.cost_usd is not None and prices is None:
+            raise ValueError("`limits` has a `cost_usd`, so `prices` must say what the model costs")
+        self.prices = prices
         self.data_dir = data_dir or Path(platformdirs.user_data_dir("microturn"))
         self._prefix_cache = prefix_cache
         self._dialects: dict[str, Dialect] = {}
@@ -97,7 +85,9 @@ class LoopEngine:
             ModelError: the model server failed; what it had said was emitted.
             ModelRequestError: the model server refused the request.
         """
-        await _Run(self, package, tools, emit, control).go()
+        run = _Run(self, package, tools, emit, control)
+        with agent_span(package, "loop"):
+            await run.task_run.within_time(run.go)
 
     async def warm_up(self, tools: ToolRegistry) -> ChatAnswer:
         """Let the server read the fixed prefix, so that the first task need not wait for it.
@@ -135,149 +125,94 @@ class _Run:
         self, engine: LoopEngine, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control
     ) -> None:
         self._engine = engine
-        self._control = control
         self._dialect = engine.dialect(tools.specs())
-        journal = Journal.read(control.emitted)
-        self._narrator = Narrator(package.task_id, emit, control)
-        self._guard = EffectGuard(package)
-        self._runner = ToolRunner(
+        self.task_run = TaskRun(
             package,
             tools,
             emit,
-            narrator=self._narrator,
-            guard=self._guard,
+            control,
             data_dir=engine.data_dir,
-            journal=journal,
-            load=control.load,
+            limits=engine.limits,
+            context_chars=engine.profile.context_chars,
         )
-        self._entries: list[Entry] = [Task(task_text(package, engine.profile.context_chars))]
-        self._called = {_key(outcome.call) for outcome in journal.finished}
-        self._next_call = journal.next_index
-        self._faults = 0
-        self._must_answer = False
-        self._started_s = anyio.current_time()
-        self._usage = ChatAnswer()
+        self._entries: list[Entry] = [Task(self.task_run.task)]
 
     async def go(self) -> None:
         """Step until there is an answer or a limit is met."""
-        limits = self._engine.limits
-        await self._resume()
-        for step in range(limits.steps):
-            self._take_news()
-            final_only = self._must_answer or step == limits.steps - 1 or self._is_late()
-            decision = await self._ask(final_only=final_only)
-            if isinstance(decision, Final) and not self._control.has_news:
-                await self._narrator.final(decision.text, self._detail(step + 1))
+        run, model = self.task_run, self._engine.client.model
+        for outcome in await run.resume():
+            self._entries += [Calls((outcome.call,)), outcome]
+        self._entries += map(Note, run.earlier_notes())
+        while not run.is_over:
+            self._entries += map(Note, run.news())
+            decision = await self._ask(final_only=run.must_answer)
+            if isinstance(decision, Answer) and not run.has_news:
+                await run.narrator.final(decision.text, run.spending.detail(model), is_cut=decision.is_cut)
                 return
             await self._act(decision)
-            if self._faults > 1:
-                break
-        await self._narrator.fail(COULD_NOT, self._detail(limits.steps) | {"reason": "no_answer"})
-
-    async def _resume(self) -> None:
-        """Take up what earlier runs have called and said, and what the user has said to it."""
-        earlier = self._control.updates[: self._control.revision]
-        for outcome in await self._runner.resume():
-            self._called.add(_key(outcome.call))
-            self._entries += [Calls((outcome.call,)), outcome]
-        self._note_heard()
-        for text in earlier:
-            self._note_update(text)
+        await run.give_up(model)
 
     async def _act(self, decision: Decision) -> None:
         """Do what a decision says, short of ending."""
         match decision:
             case Calls():
                 await self._run_calls(decision)
-            case Said(text) | Final(text):
-                await self._narrator.end_remark()
+            case Said(text) | Answer(text):
+                await self.task_run.narrator.end_remark()
                 if text:
                     self._entries.append(Said(text))
             case Malformed(reason):
-                self._faults += 1
+                self.task_run.note_fault()
                 self._entries.append(Note(reason))
             case _:
                 assert_never(decision)
 
     async def _run_calls(self, decision: Calls) -> None:
-        """Run the calls that are new; one that was made before is answered with a hint to use what it gave."""
-        await self._narrator.end_remark()
-        new = tuple(call for call in decision.calls if _key(call) not in self._called)
-        self._next_call += len(decision.calls)
-        if not new:
-            self._must_answer = True
-            self._entries.append(Note("You have that result already. Answer with it now."))
+        """Run the calls; where none is new the model is told to use what it has."""
+        outcomes = await self.task_run.run_calls(decision.calls)
+        if not outcomes:
+            self._entries.append(Note(KNOWN_ALREADY))
             return
-        self._entries.append(Calls(new, decision.said))
-        for outcome, result in await self._runner.run(new):
-            self._called.add(_key(outcome.call))
-            self._entries.append(outcome)
-            if result.is_error and result.retryable:
-                self._must_answer = self._faults > 0
-                self._faults = min(self._faults + 1, 1)
+        self._entries.append(Calls(tuple(outcome.call for outcome in outcomes), decision.said))
+        self._entries += outcomes
 
     async def _ask(self, *, final_only: bool) -> Decision:
         """Ask the model for its next decision, speaking what is meant for the user as it comes."""
-        request = self._dialect.request(self._entries, final_only=final_only)
+        run, client = self.task_run, self._engine.client
+        request = self._dialect.request(
+            self._entries, final_only=final_only, most_tokens=run.spending.tokens_left
+        )
         answer = ChatAnswer()
-        try:
-            async with aclosing(self._engine.client.stream(request, answer)) as pieces:
-                async for _ in pieces:
-                    if self._control.has_news:
-                        break
-                    await self._narrator.hear(self._dialect.visible(answer.text))
-        finally:
-            self._count(answer)
-        if self._control.has_news:
-            self._narrator.drop_remark()
+        with chat_span(client.model, _PROVIDER) as span:
+            try:
+                async with aclosing(client.stream(request, answer)) as pieces:
+                    async for _ in pieces:
+                        span.chunk()
+                        if run.has_news:
+                            break
+                        visible = self._dialect.visible(answer.text)
+                        await run.narrator.hear(visible[: self._engine.profile.answer_chars])
+                        if len(visible) > self._engine.profile.answer_chars:
+                            answer.finish_reason = "length"
+                            break
+            finally:
+                self._count(answer)
+                span.input_tokens, span.output_tokens = answer.prompt_tokens, answer.completion_tokens
+                span.cached_tokens, span.finish_reason = answer.cached_tokens, answer.finish_reason
+        if run.has_news:
+            run.narrator.drop_remark()
             return Said(self._dialect.visible(answer.text))
-        decision = self._dialect.decide(answer, self._next_call)
+        decision = self._dialect.decide(answer, run.next_call)
         if final_only and isinstance(decision, Calls):
-            return Malformed("No more tools. Answer now with what you have.")
+            return Malformed(NO_MORE_TOOLS)
         return decision
 
     def _count(self, answer: ChatAnswer) -> None:
-        self._usage.prompt_tokens += answer.prompt_tokens
-        self._usage.cached_tokens += answer.cached_tokens
-        self._usage.completion_tokens += answer.completion_tokens
-
-    def _take_news(self) -> None:
-        """Tell the model what the user has said since; more may be called for after all."""
-        news = self._control.news()
-        if news:
-            self._note_heard()
-        for text in news:
-            self._note_update(text)
-            self._must_answer = False
-
-    def _note_update(self, text: str) -> None:
-        self._entries.append(Note(f"The user now says: {disarmed(text[:_UPDATE_LIMIT_CHARS])}"))
-        self._guard.is_told(text)
-
-    def _note_heard(self) -> None:
-        """Tell the model how much of its words the user has heard."""
-        if note := heard_note(self._narrator.words, self._engine.profile.context_chars):
-            self._entries.append(Note(note))
-
-    def _is_late(self) -> bool:
-        limits = self._engine.limits
-        spent_s = anyio.current_time() - self._started_s
-        return (
-            spent_s > self._control.remaining_s * (1 - limits.reserve_share)
-            or self._usage.completion_tokens > limits.tokens
+        tokens = (answer.prompt_tokens, answer.cached_tokens, answer.written_tokens)
+        prices = self._engine.prices
+        self.task_run.spending.count(
+            prompt_tokens=tokens[0],
+            cached_tokens=tokens[1],
+            completion_tokens=tokens[2],
+            cost_usd=None if prices is None else prices.cost_usd(*tokens),
         )
-
-    def _detail(self, steps: int) -> dict[str, JsonValue]:
-        return {
-            "model": self._engine.client.model,
-            "steps": steps,
-            "prompt_tokens": self._usage.prompt_tokens,
-            "cached_tokens": self._usage.cached_tokens,
-            "completion_tokens": self._usage.completion_tokens,
-            "duration_s": round(anyio.current_time() - self._started_s, 3),
-        }
-
-
-def _key(call: Call) -> str:
-    """Two calls with the same key are the same call."""
-    return f"{call.tool} {as_json(call.arguments)}"

@@ -16,10 +16,12 @@ from microturn.background_agent.engine import Control, Emit
 from microturn.background_agent.heard import WAITING_PRIORITY, Words, is_said_now, words_sent
 from microturn.background_agent.sentences import SentenceSplitter, says_nothing_new
 from microturn.background_agent.speech_text import to_speech
-from microturn.protocols import Speech
+from microturn.protocols import Speech, SpeechKind
 
 SCHEDULED: Final[dict[str, JsonValue]] = {"scheduled": True}
 """Detail of words that a tool has scheduled: an effect of its call, which a correction does not undo by itself."""
+_CUT_CHARS = 300
+"""Most that is said of a sentence that never ended. Our choice: some twenty seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Narrator:
         self._taken = 0
         self._waits = sum(event.speech is not None for event in control.emitted)
         self._waiting = False
+        self._has_told = False
 
     @property
     def words(self) -> list[Words]:
@@ -62,6 +65,10 @@ class Narrator:
 
     async def hear(self, text: str) -> None:
         """Take in an answer as far as it has come; its whole sentences are sent as `partial`."""
+        if (
+            len(text) < self._taken
+        ):  # What seemed to be an answer was a thought whose beginning was not marked.
+            self.drop_remark()
         sentences = self._splitter.feed(text[self._taken :])
         self._taken = len(text)
         for sentence in sentences:
@@ -75,22 +82,34 @@ class Narrator:
         """Forget the rest of an answer that was broken off."""
         self._rest()
 
-    async def final(self, text: str, detail: dict[str, JsonValue]) -> None:
-        """End the task with an answer: its last sentence is said, the whole text shown."""
-        await self._emit("final", speech=self._speech(self._rest()), text=text, detail=detail)
+    async def final(self, text: str, detail: dict[str, JsonValue], *, is_cut: bool = False) -> None:
+        """End the task with an answer: its last sentence is said, the whole text shown.
+
+        Of an answer that was cut off, the last sentence is said only where no other was, and no more than can be heard.
+        """
+        rest = self._rest()
+        if is_cut:
+            rest = "" if self._has_told else f"{rest[:_CUT_CHARS].rpartition(' ')[0]} …"
+            detail = {**detail, "cut": True}
+        await self._emit("final", speech=self._speech(rest, "final"), text=text, detail=detail)
 
     async def fail(self, spoken: str, detail: dict[str, JsonValue]) -> None:
         """End the task without an answer, and say so."""
-        await self._emit(
-            "failed", speech=Speech(text=spoken, supersede_key=self._replaces()), text=spoken, detail=detail
-        )
+        speech = Speech(text=spoken, supersede_key=self._replaces(), kind="final")
+        await self._emit("failed", speech=speech, text=spoken, detail=detail)
 
     def wait_with(self, words: str | None) -> Speech | None:
         """Words that may be said while something runs; the first result said after them replaces them."""
         if not words or not (spoken := to_speech(words)):
             return None
         self._waiting = True
-        return Speech(text=spoken, mode="idle", priority=WAITING_PRIORITY, supersede_key=self._wait_key())
+        return Speech(
+            text=spoken,
+            mode="idle",
+            priority=WAITING_PRIORITY,
+            supersede_key=self._wait_key(),
+            kind="progress",
+        )
 
     def result(self, words: str | None) -> Speech | None:
         """The sentence of a tool that is worth saying, or None."""
@@ -116,18 +135,19 @@ class Narrator:
     async def _partial(self, sentence: str) -> None:
         speech = self._speech(sentence)
         if speech is not None:
+            self._has_told = True
             await self._emit("partial", speech=speech, text=sentence)
 
     def _rest(self) -> str:
         self._taken = 0
         return self._splitter.flush()
 
-    def _speech(self, text: str) -> Speech | None:
+    def _speech(self, text: str, kind: SpeechKind = "fact") -> Speech | None:
         """Words to say for `text`; None where there are none, or they were said before."""
         spoken = to_speech(text)
         if not spoken or says_nothing_new(spoken, self.said):
             return None
-        speech = Speech(text=spoken, supersede_key=self._replaces())
+        speech = Speech(text=spoken, supersede_key=self._replaces(), kind=kind)
         self._note(speech)
         return speech
 

@@ -24,7 +24,7 @@ class ModelProfile:
     answer_chars: int
     """Longest final text."""
     step_tokens: int
-    """Most tokens of one answer of the model."""
+    """Most tokens of one answer of the model; its reasoning counts."""
     shows_examples: bool
     """Whether the fixed prefix has worked examples."""
     can_say: bool
@@ -49,7 +49,7 @@ REMOTE: Final = ModelProfile(
     context_chars=24_000,
     result_bytes=12_000,
     answer_chars=4_000,
-    step_tokens=1_500,
+    step_tokens=4_000,
     shows_examples=False,
     can_say=True,
     limits=ChatLimits(first_byte_s=30.0),

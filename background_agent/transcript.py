@@ -73,10 +73,12 @@ Entry: TypeAlias = Task | Calls | Outcome | Said | Note
 
 
 @dataclass(frozen=True, slots=True)
-class Final:
+class Answer:
     """The model's decision to end with this text."""
 
     text: str
+    is_cut: bool = False
+    """Whether a limit of length has cut it off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +89,4 @@ class Malformed:
     """For the model: what was wrong."""
 
 
-Decision: TypeAlias = Calls | Said | Final | Malformed
+Decision: TypeAlias = Calls | Said | Answer | Malformed

@@ -16,7 +16,7 @@ from microturn.background_agent.dialect import JsonActions, NativeTools, dialect
 from microturn.background_agent.framing import frame_outcome, frame_result
 from microturn.background_agent.profile import LOCAL, REMOTE, REMOTE_JSON
 from microturn.background_agent.prompt import EXAMPLES, examples_for, system_prompt, task_text
-from microturn.background_agent.transcript import Call, Calls, Entry, Final, Malformed, Outcome, Said, Task
+from microturn.background_agent.transcript import Call, Calls, Entry, Answer, Malformed, Outcome, Said, Task
 from microturn.protocols import ContextPackage, RunningDelegation, ToolSpec, TurnRecord
 from microturn.tools import ToolRegistry
 
@@ -211,7 +211,7 @@ def decide(text: str, finish_reason: str = "stop") -> object:
 
 def test_actions_are_read() -> None:
     assert decide('{"tool": "visit", "arguments": {"where": 1}}') == Calls((Call(3, "visit", {"where": 1}),))
-    assert decide('```json\n{"final": " done "}\n```') == Final("done")
+    assert decide('```json\n{"final": " done "}\n```') == Answer("done")
     assert decide('{"say": "wait"}') == Said("wait")
     assert isinstance(decide('{"tool": "visit", "arguments": []}'), Malformed)
     assert isinstance(decide('{"tool": "visit", "arguments": {"wh', "length"), Malformed)

@@ -144,7 +144,7 @@ async def test_a_whole_task_runs_through_the_worker(served: LocalModel, tmp_path
         local_time="2026-11-22T16:45:00+01:00",
         deadline_s=60,
     )
-    engine = LoopEngine(client, LOCAL, data_dir=tmp_path, limits=RunLimits(steps=3))
+    engine = LoopEngine(client, LOCAL, data_dir=tmp_path, limits=RunLimits(requests=3))
     worker = Worker(bus, engine, TOOLS)
     async with engine, anyio.create_task_group() as group:
         group.start_soon(worker.run)

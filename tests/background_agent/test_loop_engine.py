@@ -21,7 +21,7 @@ from microturn.background_agent import (
     ModelProfile,
     RunLimits,
 )
-from microturn.background_agent.loop_engine import COULD_NOT
+from microturn.background_agent.task_run import COULD_NOT
 from microturn.background_agent.scripted_model import CallTools, Line, Say, ScriptedModel, scripted_model
 from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Speech
 from microturn.tools import Spoken, ToolContext, ToolRegistry, ToolRetry, tool
@@ -224,7 +224,7 @@ async def test_a_model_that_repeats_itself_is_made_to_answer() -> None:
 
 async def test_the_last_step_must_be_an_answer() -> None:
     script = [call("lookup", query=str(n)) for n in range(9)]
-    events, model = await run(script, limits=RunLimits(steps=3))
+    events, model = await run(script, limits=RunLimits(requests=3))
     assert len(model.requests) == 3
     assert len(events.of("tool_started")) == 2
     assert events.kinds()[-1] == "failed"
