@@ -36,6 +36,9 @@ RUNS = 8
 """How often the engine is run at most, so that corrections cannot keep a task from ending. Our choice."""
 LISTEN_EVERY_S = 0.025
 """How often an attempt that waits for a slow reader asks whether it has caught up. Our choice."""
+ANSWER_EVERY_S = 0.05
+"""How often an attempt that waits for the user's answer asks whether it has come. Our choice: half of the time within
+which it has to be known."""
 _AWAITED = frozenset({"tool_started", "tool_finished"})
 """Kinds that an engine goes on after only once they are stored: what a tool does must not come before its record."""
 
@@ -61,6 +64,7 @@ class Attempt:
         self._updates = list(begun.updates)
         self._receipts: dict[int, Receipt] = {}
         self._note_receipts(begun.receipts)
+        self._answers: dict[int, str] = dict(begun.answers)
         self._control = self._new_control()
         self._scope = anyio.CancelScope()
         self._sender = EventSender(
@@ -73,7 +77,7 @@ class Attempt:
         )
         self._error: Exception | None = None
         self._caught_up = anyio.Event()
-        self._falls_behind = anyio.Event()
+        self._wants_news = anyio.Event()
         self._backlog = 0
         self._held: DelegationEvent | None = None
         self._end: AttemptEnd | None = None
@@ -97,7 +101,8 @@ class Attempt:
         text: str = "",
         detail: dict[str, JsonValue] | None = None,
     ) -> None:
-        """Send one event of the engine; see `Emit`. Waits while the reader is behind, and until tool calls are stored."""
+        """Send one event of the engine; see `Emit`. Waits while the reader is behind, and until tool calls and questions
+        are stored."""
         event = self._event(kind, speech, text, detail)
         if event.is_terminal:
             await self._finish(event)
@@ -110,15 +115,19 @@ class Attempt:
             if held is not None and kind != "progress":
                 await self._sender.put(held)
             await self._sender.put(event)
-            if kind in _AWAITED:
+            if kind in _AWAITED or event.is_question:
                 await self._sender.all_sent()
         await checkpoint()
 
     async def _catch_up(self) -> None:
         """Wait until the reader is not behind."""
         while self._is_behind():
-            self._falls_behind.set()
+            self._ask_for_news()
             await self._caught_up.wait()
+
+    def _ask_for_news(self) -> None:
+        """Have the bus asked soon, as somebody waits for what only it can tell."""
+        self._wants_news.set()
 
     def _event(
         self, kind: EventKind, speech: Speech | None, text: str, detail: dict[str, JsonValue] | None
@@ -157,7 +166,9 @@ class Attempt:
             self._updates,
             max(0.0, self._deadline_s - anyio.current_time()),
             self._receipts,
-            functools.partial(self._bus.load, self._entry),
+            self._answers,
+            load=functools.partial(self._bus.load, self._entry),
+            wants_news=self._ask_for_news,
         )
 
     async def _run_engine(
@@ -241,15 +252,17 @@ class Attempt:
     async def _beat(self) -> None:
         """Show that the attempt lives, four times per lease, and hear what the bus has to say.
 
-        Sooner while the engine waits for a slow reader, of which nothing else would tell.
+        Sooner while the engine waits for a slow reader or for the user's answer, of which nothing else would tell.
         """
         while self._end is None:
-            if not self._is_waited_for:
-                self._falls_behind = anyio.Event()
+            if not self._is_waited_for and not self._control.awaits_answer:
+                self._wants_news = anyio.Event()
                 with anyio.move_on_after(self._lease_s / 4):
-                    await self._falls_behind.wait()
+                    await self._wants_news.wait()
             if self._is_waited_for:
                 await anyio.sleep(min(LISTEN_EVERY_S, self._lease_s / 4))
+            elif self._control.awaits_answer:
+                await anyio.sleep(min(ANSWER_EVERY_S, self._lease_s / 4))
             self._heed(await self._bus.beat(self._entry, self._begun.attempt))
 
     @property
@@ -261,6 +274,9 @@ class Attempt:
         """Act on what the bus says: stop, tell the engine, or let it send again."""
         self._updates.extend(result.updates)
         self._note_receipts(result.receipts)
+        self._answers |= result.answers
+        if result.updates or result.receipts or result.answers:
+            self._control.notify()
         self._backlog = result.backlog
         if self._is_waited_for and not self._is_behind():
             self._caught_up.set()

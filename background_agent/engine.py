@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import anyio
 from pydantic import JsonValue
 
-from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Receipt, Speech
+from microturn.protocols import SETTLED, ContextPackage, DelegationEvent, EventKind, Receipt, Speech
 from microturn.tools import Load, ToolRegistry, nothing_kept
 
 
@@ -25,8 +26,8 @@ class Emit(Protocol):
     ) -> None:
         """Send the event. A cancellation point; raises nothing that the engine could handle.
 
-        The record of a tool call and the end are stored when it returns; anything else is on its way, in order, and
-        is sent even if the caller is cancelled.
+        The record of a tool call, a question and the end are stored when it returns; anything else is on its way, in
+        order, and is sent even if the caller is cancelled.
         """
 
 
@@ -44,10 +45,18 @@ class Control:
     """Time left when the run began."""
     receipts: dict[int, Receipt] = field(default_factory=dict)
     """What has become of the words in `emitted`, by number, where it is known; kept up to date while it runs."""
+    answers: Mapping[int, str] = field(default_factory=dict)
+    """What the user has answered to questions in `emitted`, by number; empty for one that the user will not answer.
+    Kept up to date while it runs."""
     load: Load = nothing_kept
     """Loads what a reference in the package stands for."""
+    wants_news: Callable[[], None] = lambda: None
+    """Called when something begins to wait for an answer, so that the worker asks for one soon."""
     revision: int = field(init=False)
     """How many of the corrections what is emitted now takes into account: at first, those from before the run."""
+    _changed: anyio.Event = field(init=False, default_factory=anyio.Event)
+    """Set at the next change of what is told here."""
+    _waiting: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.revision = len(self.updates)
@@ -56,6 +65,36 @@ class Control:
     def has_news(self) -> bool:
         """Whether there are corrections that the engine has not taken in."""
         return len(self.updates) > self.revision
+
+    @property
+    def awaits_answer(self) -> bool:
+        """Whether something waits for the user's answer, so that it should be brought soon."""
+        return self._waiting > 0
+
+    async def answer(self, seq: int, timeout_s: float) -> str | None:
+        """Wait for the user's answer to the question in event `seq`; empty where the user will not answer.
+
+        None where there is none: `timeout_s` seconds have passed, the question was given up before it was understood,
+        or the user has corrected the task instead.
+        """
+        self._waiting += 1
+        try:
+            with anyio.move_on_after(timeout_s):
+                while seq not in self.answers and not self.has_news and not self._was_given_up(seq):
+                    self.wants_news()
+                    await self._changed.wait()
+        finally:
+            self._waiting -= 1
+        return self.answers.get(seq)
+
+    def notify(self) -> None:
+        """Wake what waits for an answer; the worker calls it after each change."""
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+    def _was_given_up(self, seq: int) -> bool:
+        receipt = self.receipts.get(seq)
+        return receipt is not None and receipt.state in SETTLED - {"heard"}
 
     def news(self) -> tuple[str, ...]:
         """Take in the corrections that came since the run began or since the last call, oldest first.

@@ -1,7 +1,8 @@
 """The calls of a task so far, read from its events: what was finished, and what was begun and may have been done.
 
 A call is noted with the bus before it is made (`tool_started`) and after it (`tool_finished`), so that whoever takes
-over from a worker that died knows which calls it can repeat. Knows nothing of how calls are made.
+over from a worker that died knows which calls it can repeat. Where the user is asked first, the question names the call,
+too. Knows nothing of how calls are made.
 """
 
 from __future__ import annotations
@@ -35,19 +36,28 @@ class Journal:
     """Calls whose outcome is known, or was declared to be unknown."""
     unfinished: tuple[Call, ...] = ()
     """Calls that were begun and not finished."""
+    awaiting: tuple[Call, ...] = ()
+    """Calls that were not begun, of which the user was asked whether they may be made, and which no correction has
+    overtaken."""
     in_doubt: frozenset[str] = frozenset()
     """Names of the tools with a call of which nobody knows whether it was done."""
     next_index: int = 0
     """Number of the task's next call; no number is used twice."""
 
     @classmethod
-    def read(cls, emitted: Iterable[DelegationEvent]) -> Journal:
-        """Read a task's events; one whose detail is no call of a tool is passed over."""
+    def read(cls, emitted: Iterable[DelegationEvent], revision: int = 0) -> Journal:
+        """Read a task's events; one whose detail is no call of a tool is passed over.
+
+        `revision` is how often the user has corrected the task.
+        """
+        asked: dict[int, tuple[Call, int]] = {}
         begun: dict[int, Call] = {}
         finished: dict[int, Outcome] = {}
         in_doubt: set[str] = set()
         for event in emitted:
-            call = _call(event.detail)
+            call = named_call(event.detail)
+            if call is not None and event.is_question and event.detail.get("asks") == "approval":
+                asked[call.index] = (call, event.revision)
             if call is None or event.kind not in ("tool_started", "tool_finished"):
                 continue
             begun.setdefault(call.index, call)
@@ -57,7 +67,8 @@ class Journal:
                     in_doubt.add(call.tool)
         unfinished = tuple(call for index, call in begun.items() if index not in finished)
         known = tuple(finished[index] for index in begun if index in finished)
-        return cls(known, unfinished, frozenset(in_doubt), 1 + max(begun, default=-1))
+        awaiting = tuple(call for i, (call, heeds) in asked.items() if i not in begun and heeds >= revision)
+        return cls(known, unfinished, awaiting, frozenset(in_doubt), 1 + max([*begun, *asked], default=-1))
 
     def newest(self, most_reads: int, effects: Sequence[str]) -> tuple[Outcome, ...]:
         """The finished calls, of those without an effect only the newest `most_reads`.
@@ -76,7 +87,7 @@ def call_detail(call: Call) -> dict[str, JsonValue]:
     return {"tool": call.tool[:_NAME_LIMIT_CHARS], "call": call.index, "arguments": call.arguments}
 
 
-def _call(detail: dict[str, JsonValue]) -> Call | None:
+def named_call(detail: dict[str, JsonValue]) -> Call | None:
     """The call that an event names; None where it names none."""
     tool, index, arguments = (detail.get(key) for key in ("tool", "call", "arguments"))
     if not isinstance(tool, str) or not _NAME.fullmatch(tool) or not isinstance(arguments, dict):

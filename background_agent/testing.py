@@ -1,7 +1,7 @@
 """A delegation bus in memory, to test workers and engines without a server.
 
-It keeps the promises of `WorkerBus`: attempts, fencing, numbers, cancellation, corrections, receipts, urgent tasks
-first. It has no leases: a test says when a task is taken away.
+It keeps the promises of `WorkerBus`: attempts, fencing, numbers, cancellation, corrections, answers, receipts, urgent
+tasks first. It has no leases: a test says when a task is taken away.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ class TaskRecord:
     updates: list[str] = field(default_factory=list)
     """The user's corrections; their number is the task's revision."""
     updates_seen: int = 0
+    answers: dict[int, str] = field(default_factory=dict)
+    """The user's answers, by the number of the question; in the order in which they came."""
+    answers_seen: int = 0
     receipts: list[Receipt] = field(default_factory=list)
     receipts_seen: int = 0
     beats: int = 0
@@ -53,6 +56,10 @@ class TaskRecord:
     def spoken(self) -> list[str]:
         """The words of its events in order."""
         return [event.speech.text for event in self.events if event.speech is not None]
+
+    def questions(self) -> list[DelegationEvent]:
+        """The questions that it has put to the user, in order."""
+        return [event for event in self.events if event.is_question]
 
     def speeches(self) -> list[Speech]:
         """The speeches of its events in order."""
@@ -92,6 +99,17 @@ class InMemoryWorkerBus:
             record.updates.append(text)
         return not record.ended
 
+    def answer(self, task_id: str, seq: int, text: str) -> bool:
+        """Answer a task's question; the first answer stays. False where it comes too late or there is no such question.
+
+        An empty text is a refusal to answer.
+        """
+        record = self.tasks[task_id]
+        if record.ended or seq > record.seq:
+            return False
+        record.answers.setdefault(seq, text)
+        return True
+
     def receipt(self, receipt: Receipt) -> None:
         """Say what has become of an event's words."""
         self.tasks[receipt.task_id].receipts.append(receipt)
@@ -115,6 +133,7 @@ class InMemoryWorkerBus:
             return None
         record.attempt += 1
         record.updates_seen, record.receipts_seen = len(record.updates), len(record.receipts)
+        record.answers_seen = len(record.answers)
         newest = {receipt.seq: receipt for receipt in record.receipts}
         return Begun(
             record.attempt,
@@ -123,6 +142,7 @@ class InMemoryWorkerBus:
             remaining_s=record.package.deadline_s,
             receipts=tuple(newest.values()),
             updates=tuple(record.updates),
+            answers=dict(record.answers),
         )
 
     async def emit(
@@ -162,7 +182,11 @@ class InMemoryWorkerBus:
         record.beats += 1
         news = _news(record)
         return BeatResult(
-            cancel=news.cancel, updates=news.updates, backlog=news.backlog, receipts=news.receipts
+            cancel=news.cancel,
+            updates=news.updates,
+            backlog=news.backlog,
+            receipts=news.receipts,
+            answers=news.answers,
         )
 
     def _next(self, urgent_only: bool) -> str | None:
@@ -181,11 +205,14 @@ def _news(record: TaskRecord, *, corrected: bool = False) -> EmitResult:
     """What the attempt was not yet told of."""
     updates = tuple(record.updates[record.updates_seen :])
     receipts = tuple(record.receipts[record.receipts_seen :])
+    answers = dict(list(record.answers.items())[record.answers_seen :])
     record.updates_seen, record.receipts_seen = len(record.updates), len(record.receipts)
+    record.answers_seen = len(record.answers)
     return EmitResult(
         cancel=record.cancelled,
         updates=updates,
         backlog=record.unread,
         receipts=receipts,
         corrected=corrected,
+        answers=answers,
     )

@@ -7,8 +7,8 @@ streams, leases in seconds and servers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from microturn.protocols import ContextPackage, DelegationEvent, Receipt, Reference
@@ -39,6 +39,8 @@ class Begun:
     """What has become of the words in `emitted`, where it is known: the newest receipt of each event."""
     updates: tuple[str, ...] = ()
     """Corrections from the user that came before this attempt, oldest first; they are not given again."""
+    answers: Mapping[int, str] = field(default_factory=dict)
+    """What the user has answered to questions in `emitted`, by number. An empty text is a refusal to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class EmitResult:
     corrected: bool = False
     """Whether a last event was refused because the user has corrected the task since; `updates` has how. The task
     goes on, and its number was not used."""
+    answers: Mapping[int, str] = field(default_factory=dict)
+    """The user's answers that this attempt was not yet told of, by the number of the question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class BeatResult:
     updates: tuple[str, ...] = ()
     backlog: int = 0
     receipts: tuple[Receipt, ...] = ()
+    answers: Mapping[int, str] = field(default_factory=dict)
 
 
 class WorkerBus(Protocol):

@@ -8,9 +8,11 @@ happen that may not be undone. Knows nothing of what was asked. The phrases are 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 Verdict: TypeAlias = Literal["yes", "no", "unclear"]
+_Meaning: TypeAlias = Literal["yes", "no", "padding", "unsure"]
 
 MOST_WORDS = 16
 """An answer with more words says more than yes or no, and is unclear. Our choice."""
@@ -39,6 +41,15 @@ please, thanks, thank you, very much, so much, now, right now, right away, strai
 erm, hm, hmm, oh, ah, you know, i mean, actually, just, i said, for me, with that, already, hey, indeed, sir, maam,
 and
 """
+_UNSURE = """
+i do not know, i am not sure, not sure, maybe, perhaps, i guess so, i guess, i think so, i suppose so, what, who, when,
+where, why, how, which, is it, are you, can you, could you, would you, do you, did you, if you say so, whatever
+"""
+"""Neither yes nor no, and no correction either."""
+_CHANGES = frozenset(
+    {"but", "instead", "rather", "except", "change", "changed", "meant", "make", "only", "unless"}
+)
+"""Words with which people change what they were asked to approve."""
 _SHORT_FORMS = (
     ("can't", "can not"),
     ("cannot", "can not"),
@@ -53,11 +64,12 @@ _SHORT_FORMS = (
 )
 
 
-def _phrases() -> dict[tuple[str, ...], Literal["yes", "no", "padding"]]:
-    tables: tuple[tuple[str, Literal["yes", "no", "padding"]], ...] = (
+def _phrases() -> dict[tuple[str, ...], _Meaning]:
+    tables: tuple[tuple[str, _Meaning], ...] = (
         (_YES, "yes"),
         (_NO, "no"),
         (_PADDING, "padding"),
+        (_UNSURE, "unsure"),
     )
     return {tuple(phrase.split()): meaning for table, meaning in tables for phrase in table.split(",")}
 
@@ -71,18 +83,33 @@ def judge(text: str) -> Verdict:
     words = _words(text)
     if len(words) > MOST_WORDS or ("?" in text and words[-2:] != ["why", "not"]):
         return "unclear"
-    meanings: set[str] = set()
+    meanings, rest = _read(words)
+    told = set(meanings) - {"padding"}
+    if rest or len(told) != 1:
+        return "unclear"
+    return "yes" if told == {"yes"} else "no" if told == {"no"} else "unclear"
+
+
+def is_correction(text: str) -> bool:
+    """Whether an answer asks for something else than was to be approved, such as "yeah but to Bob instead"."""
+    words = _words(text)
+    meanings, rest = _read(words)
+    if not rest or "unsure" in meanings or "?" in text:
+        return False
+    return bool({"yes", "no"} & set(meanings)) or bool(_CHANGES & set(words))
+
+
+def _read(words: Sequence[str]) -> tuple[list[_Meaning], Sequence[str]]:
+    """What the phrases at the beginning mean, and the words from the first one on that belongs to none."""
+    meanings: list[_Meaning] = []
     at = 0
     while at < len(words):
         length = next((n for n in range(_LONGEST, 0, -1) if tuple(words[at : at + n]) in _PHRASES), 0)
         if not length:
-            return "unclear"
-        meanings.add(_PHRASES[tuple(words[at : at + length])])
+            break
+        meanings.append(_PHRASES[tuple(words[at : at + length])])
         at += length
-    told = meanings - {"padding"}
-    if told == {"yes"}:
-        return "yes"
-    return "no" if told == {"no"} else "unclear"
+    return meanings, words[at:]
 
 
 def _words(text: str) -> list[str]:

@@ -40,6 +40,7 @@ from microturn.protocols.micro_turn import FloorState as FloorState
 from microturn.protocols.micro_turn import Frame as Frame
 from microturn.protocols.micro_turn import MicroTurnInput as MicroTurnInput
 from microturn.protocols.micro_turn import MicroTurnOutput as MicroTurnOutput
+from microturn.protocols.micro_turn import OpenQuestion as OpenQuestion
 from microturn.protocols.micro_turn import Resume as Resume
 from microturn.protocols.micro_turn import Samples as Samples
 from microturn.protocols.micro_turn import SpokenWord as SpokenWord
@@ -82,6 +83,7 @@ __all__ = (
     "MicroTurnInput",
     "MicroTurnOutput",
     "MicroturnError",
+    "OpenQuestion",
     "Promise",
     "PromiseState",
     "ProtocolError",

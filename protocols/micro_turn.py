@@ -80,8 +80,18 @@ class WovenText:
     interrupts: bool = False
     """Whether it may be said over the user's speech."""
     asks: bool = False
-    """Whether it is a question: what the user says after it was heard is its answer, unless it is plainly something
-    else."""
+    """Whether it ends with a question; once it is understood it is the `MicroTurnInput.question`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenQuestion:
+    """A question that the user has understood and not answered. What they say next is its answer, unless it is plainly
+    something else; see `Answer`."""
+
+    item_id: str
+    """The `WovenText.item_id` of the question."""
+    since_ms: int
+    """Session time at which it was understood: what was said before is no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +118,8 @@ class MicroTurnInput:
     """Lines that the user typed."""
     woven: tuple[WovenText, ...] = ()
     heard: tuple[WordsHeard, ...] = ()
+    question: OpenQuestion | None = None
+    """What waits for the user's answer; at most one thing does."""
 
     @property
     def end_ms(self) -> int:

@@ -65,6 +65,9 @@ class DelegationPort(Protocol):
     def update_nowait(self, task_id: str, text: str) -> None:
         """Tell a running task what has changed. If it has ended, `refused_updates` says so later."""
 
+    def answer_nowait(self, task_id: str, seq: int, text: str) -> None:
+        """Tell a running task what the user answered to its question `seq`; empty where the user will not answer."""
+
     def refused_updates(self) -> Sequence[str]:
         """Return the tasks that have ended before an update reached them, since the last call."""
 
@@ -194,6 +197,10 @@ class Delegations:
         delegation.corrections.append(update)
         delegation.revision += 1
         self._port.update_nowait(delegation.task_id, update.text)
+
+    def answer(self, task_id: str, seq: int, text: str) -> None:
+        """Pass on what the user answered to a task's question; empty where the user will not answer."""
+        self._port.answer_nowait(task_id, seq, text)
 
     def redone(self, delegation: Delegation) -> Delegate:
         """Give up a task that ended before it knew of its corrections, and return what is to be done instead."""

@@ -89,6 +89,11 @@ class SessionPort:
         if not self._has_moved and not self._bus.update_nowait(task_id, text):
             self._refused.append(task_id)
 
+    def answer_nowait(self, task_id: str, seq: int, text: str) -> None:
+        """Pass on what the user answered to a question; where it cannot be sent now, nobody has answered."""
+        if not self._has_moved:
+            self._bus.answer_nowait(task_id, seq, text)
+
     def refused_updates(self) -> Sequence[str]:
         """Return the tasks that an update did not reach, since the last call."""
         refused = tuple(self._refused)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from microturn.protocols import (
     INPUT_SAMPLES,
     MICRO_TURN_MS,
     Action,
+    Answer,
     Cancel,
     Delegate,
     DelegationEvent,
@@ -29,6 +30,7 @@ from microturn.protocols import (
     Update,
     Utterance,
     WordsHeard,
+    WovenText,
 )
 from microturn.runtime.beat import Tick
 from microturn.runtime.delegations import DelegationPort, Delegations, PortState
@@ -48,6 +50,7 @@ from microturn.runtime.events import (
 from microturn.runtime.history import History
 from microturn.runtime.ingress import Source
 from microturn.runtime.playout import Playout, samples_to_ms
+from microturn.runtime.questions import Questions
 from microturn.runtime.remarks import REMARK_TASK, Remarks
 from microturn.runtime.reopened import Reopened, passed_over
 from microturn.runtime.tracing import WeaveTracer, trace_hand_over
@@ -105,6 +108,7 @@ class Session:
         self.weaver = Weaver(policy)
         self.history = History()
         self.delegations = Delegations(session_id, port, deadline_s, reopened)
+        self.questions = Questions()
         self.floor = FloorState()
         self._source = source
         self._port = port
@@ -113,6 +117,7 @@ class Session:
         self._speaking: dict[str, _Speech] = {}
         self._unheard: list[WordsHeard] = []
         self._being_said: set[tuple[str, int]] = set()
+        self._just_woven: frozenset[str] = frozenset()
         self._health: PortState = "ok"
         self._remarks = remarks or Remarks()
         self._has_entered = False
@@ -164,7 +169,8 @@ class Session:
             self._take_events(now_ms)
         heard = tuple(self._unheard)
         self._unheard.clear()
-        woven = self.weaver.weave(Moment(now_ms, self.floor))
+        woven = self.weaver.weave(Moment(now_ms, self.floor), is_asking=self.questions.keeps_quiet(now_ms))
+        self._note_woven(woven, now_ms)
         self._pass_on_receipts()
         typed = tuple(self._typed)
         self._typed.clear()
@@ -174,6 +180,7 @@ class Session:
             text=typed,
             woven=woven,
             heard=heard,
+            question=self.questions.open,
         )
 
     def absorb(self, output: MicroTurnOutput) -> None:
@@ -186,6 +193,7 @@ class Session:
                 self.observe(BargedIn(now_ms))
             self.weaver.cut()
             self.playout.stop()
+            self._take_back(now_ms)
         elif output.playout == "hold":
             self.playout.hold()
         else:
@@ -227,6 +235,13 @@ class Session:
         for observer in self._observers:
             observer(event)
 
+    def _take_back(self, now_ms: float) -> None:
+        """Offer again what the model had still to begin when it was told to stop: no player will ever tell of it."""
+        begun = {speech.utterance.item_id for speech in self._speaking.values()}
+        for item_id in self.weaver.under_way - begun - self._just_woven:
+            self.questions.heard(item_id, 0, True, now_ms)
+            self.weaver.heard(item_id, 0, True, now_ms)
+
     def _note_health(self, now_ms: float) -> None:
         if self.has_moved or self._port.state == self._health:
             return
@@ -239,19 +254,24 @@ class Session:
     def _fall_silent(self, now_ms: float) -> None:
         """Leave everything to the process that has the session now; that gives receipts for it, too."""
         self.weaver.clear()
+        self.questions.close()
         self.playout.stop()
         self.observe(SessionMoved(now_ms))
 
     def _restore(self, reopened: Reopened) -> None:
-        """Offer again what was not heard of the results."""
+        """Offer again what was not heard of the results, and the question after which a task has sent nothing more:
+        whether it was answered is not known, and the first answer stays."""
         for promise in reopened.ledger.promises:
             receipts = {receipt.seq: receipt for receipt in promise.receipts}
             gone = passed_over(promise)
             for event in promise.events:
                 receipt = receipts.get(event.seq)
-                told = self.delegations.recall(event, receipt)
+                told = self.questions.note(self.delegations.recall(event, receipt), reopened.now_ms)
                 fate = self.delegations.fate_of(told) or ("dropped" if event.seq in gone else None)
-                if promise.state == "open" and (fate is None or is_settled(receipt)):
+                is_waiting = event is promise.events[-1] and promise.task_state == "running"
+                if told.is_question and is_waiting and fate is None:
+                    self.weaver.offer(told, reopened.now_ms)
+                elif promise.state == "open" and (fate is None or is_settled(receipt)):
                     self.weaver.restore(told, receipt, reopened.now_ms)
                 elif promise.state == "open" and fate is not None:
                     self.weaver.refuse(told, fate, reopened.now_ms)
@@ -262,7 +282,9 @@ class Session:
             told = self.delegations.note(event, now_ms)
             if told is not None:
                 self.observe(DelegationMoved(now_ms, told))
-                self._offer(told, now_ms)
+                self._offer(self.questions.note(told, now_ms), now_ms)
+                if told.is_terminal:
+                    self.questions.ended(told.task_id)
         for task_id in self._port.refused_updates():
             self._redo(task_id, now_ms)
         for notice in self.delegations.notices(now_ms):
@@ -281,10 +303,10 @@ class Session:
             self.weaver.withdraw(REMARK_TASK, now_ms)
 
     def _remark(self, now_ms: float) -> None:
-        """Say a word where the user waits, somebody works, and nothing else is to be said."""
+        """Say a word where the user waits, somebody works, and nothing else is to be said or answered."""
         reminded = self.weaver.reminded(now_ms)
         self._remarks.watch([i for i in self.delegations.awaited_ids if i not in reminded], now_ms)
-        if self._health == "ok" and not self.weaver.has_due(now_ms):
+        if self._health == "ok" and self.questions.asking is None and not self.weaver.has_due(now_ms):
             remark = self._remarks.due(Moment(now_ms, self.floor))
             if remark is not None:
                 self.weaver.offer(remark, now_ms)
@@ -318,6 +340,7 @@ class Session:
         speech.heard = report.words
         item_id = speech.utterance.item_id
         if item_id is not None:
+            self.questions.heard(item_id, report.words, report.finished, at_ms)
             self.weaver.heard(item_id, report.words, report.finished, at_ms)
         if not report.finished:
             return
@@ -336,10 +359,15 @@ class Session:
             case Cancel(task_id, reason):
                 self.delegations.cancel(task_id, reason)
                 self.weaver.drop(task_id, now_ms)
+                if task_id in (None, self.questions.asking):
+                    self.questions.close()
             case Resume():
                 self.weaver.resume()
             case Dismiss():
                 self.weaver.dismiss(now_ms)
+                self._leave_unanswered()
+            case Answer():
+                self._answer(action, now_ms)
             case _:
                 assert_never(action)
 
@@ -348,16 +376,49 @@ class Session:
 
         What waits of an answer that knows nothing of it is given up; what is being said is for the user to stop.
         """
+        if update.task_id is None:
+            update = replace(update, task_id=self.questions.asking)  # What was just asked is what is changed.
         task = self.delegations.corrected_by(update, now_ms)
         if task is None:
             self._delegate(Delegate(update.text, update.said_start_ms, update.said_end_ms), now_ms)
             return
         self.weaver.supersede(task.task_id, now_ms)
+        if self.questions.asking == task.task_id:
+            self.questions.close()
         if task.is_open:
             self.delegations.update(task, update)
         else:
             task.corrections.append(update)
             self._delegate(self.delegations.redone(task), now_ms)
+
+    def _note_woven(self, woven: Sequence[WovenText], now_ms: float) -> None:
+        """Keep an eye on a question. One that waits for its answer is given up where something else is said, as what the
+        user says then may not be meant for it, and where its time is up."""
+        self._just_woven = frozenset(each.item_id for each in woven)
+        for each in woven:
+            self._leave_unanswered()
+            if each.asks:
+                self.questions.begin(each)
+        if self.questions.is_overdue(now_ms):
+            self._leave_unanswered()
+            self.questions.close()
+
+    def _answer(self, answer: Answer, now_ms: float) -> None:
+        """Pass on what the user said to a question, as a correction where it asks for something else."""
+        asked = self.questions.take(answer)
+        if asked is None:
+            return
+        self.weaver.conclude(answer.item_id)
+        if self.questions.is_change(asked, answer.text):
+            update = Update(asked.task_id, answer.text, answer.said_start_ms, answer.said_end_ms)
+            self._correct(update, now_ms)
+        else:
+            self.delegations.answer(asked.task_id, asked.seq, answer.text)
+
+    def _leave_unanswered(self) -> None:
+        """Tell the task whose question was heard that no answer comes; one that is being said is left alone."""
+        if self.questions.open is not None and (asked := self.questions.close()) is not None:
+            self.delegations.answer(asked.task_id, asked.seq, "")
 
     def _redo(self, task_id: str, now_ms: float) -> None:
         """Hand over anew a task that had ended when the user's correction reached it."""

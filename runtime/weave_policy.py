@@ -40,6 +40,11 @@ class Waiting:
     """How often it was cut off so far."""
 
     @property
+    def asks(self) -> bool:
+        """Whether it is a question to the user."""
+        return self.speech.kind == "question"
+
+    @property
     def words(self) -> int:
         """How many words are left to be said."""
         return len(self.speech.text.split())
@@ -133,6 +138,8 @@ class NaturalPause:
         words = 0
         for piece in sorted((p for p in pieces if p.task_id == best.task_id), key=lambda p: p.seq):
             if chosen and (words + piece.words > self.max_words or (piece.is_rest and not chosen[0].is_rest)):
+                break
+            if chosen and chosen[-1].asks:  # What follows a question would stand between it and its answer.
                 break
             chosen.append(piece)
             words += piece.words

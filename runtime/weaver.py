@@ -90,8 +90,10 @@ class Weaver:
     def restore(self, event: DelegationEvent, receipt: Receipt | None, now_ms: float) -> None:
         """Take in an event of a session that was taken over: what was not heard of its words waits again.
 
-        Nothing of what was settled; the rest of what was begun; all of what was not.
+        Nothing of what was settled; the rest of what was begun, but all of a question; all of what was not.
         """
+        if event.is_question and not is_settled(receipt):
+            receipt = None
         if receipt is None or not (is_settled(receipt) or receipt.words_heard):
             self.offer(event, now_ms)
             return
@@ -111,12 +113,15 @@ class Weaver:
         else:
             self._queue(rest_of(piece, now_ms), now_ms)
 
-    def weave(self, moment: Moment) -> tuple[WovenText, ...]:
-        """Return what is to be said now; at most one utterance per micro-turn."""
+    def weave(self, moment: Moment, *, is_asking: bool = False) -> tuple[WovenText, ...]:
+        """Return what is to be said now; at most one utterance per micro-turn.
+
+        While a question is being asked nothing else is said but what interrupts, and no other question.
+        """
         now_ms = moment.now_ms
         stale = [p for p in self._waiting if p.speech.expires_ms is not None and p.speech.expires_ms < now_ms]
         self._settle(stale, "expired", now_ms)
-        chosen = self.policy.choose(self._sayable(), moment)
+        chosen = self.policy.choose(self._sayable(is_asking), moment)
         if not chosen:
             return ()
         for piece in chosen:
@@ -128,7 +133,8 @@ class Weaver:
         stretches = tuple(Stretch(piece.seq, piece.from_word, piece.words) for piece in chosen)
         item = WovenItem(chosen[0].task_id, next(self._names), len(prefix.split()), stretches)
         self._passages[str(item)] = _Passage(item, chosen)
-        return (WovenText(str(item), text, interrupts=chosen[0].speech.mode == "interrupt"),)
+        interrupts = chosen[0].speech.mode == "interrupt"
+        return (WovenText(str(item), text, interrupts=interrupts, asks=chosen[-1].asks),)
 
     def heard(self, item_id: str, words: int, finished: bool, now_ms: float) -> None:
         """Take in the playout's report on an utterance made from `item_id`: how many of its words were played.
@@ -150,6 +156,11 @@ class Weaver:
             del self._passages[item_id]
             self._cut(passage, was_begun=any(reached), now_ms=now_ms)
 
+    def conclude(self, item_id: str) -> None:
+        """Take what is being said for heard, however it ends: the user has understood it and answered."""
+        if item_id in self._passages:
+            self._passages[item_id].fate = "heard"
+
     def cut(self) -> None:
         """Take in that all that is being said was cut off; how far it was heard, its player will tell.
 
@@ -157,6 +168,11 @@ class Weaver:
         """
         for passage in self._passages.values():
             passage.is_cut = True
+
+    @property
+    def under_way(self) -> frozenset[str]:
+        """The names of the utterances that were given out and have not ended."""
+        return frozenset(self._passages)
 
     def task_of(self, item_id: str | None) -> str | None:
         """The task whose words are being said as `item_id`; None where it is not one of ours."""
@@ -225,9 +241,16 @@ class Weaver:
         receipts, self._receipts = self._receipts, []
         return receipts
 
-    def _sayable(self) -> list[Waiting]:
+    def _sayable(self, is_asking: bool) -> list[Waiting]:
         unsure = {passage.item.task_id for passage in self._passages.values() if passage.is_cut}
-        return [piece for piece in self._waiting if piece.task_id not in unsure] if unsure else self._waiting
+        if not unsure and not is_asking:
+            return self._waiting
+        return [
+            piece
+            for piece in self._waiting
+            if piece.task_id not in unsure
+            and not (is_asking and (piece.asks or piece.speech.mode != "interrupt"))
+        ]
 
     def _admitted(self, event: DelegationEvent, now_ms: float) -> Waiting | None:
         """The piece that an event brings, what it replaces given up; None where it brings none or was seen."""
@@ -235,9 +258,9 @@ class Weaver:
         if key in self._seen:
             return None
         if event.kind in _ENDS_WAIT:
-            self._settle(
-                [p for p in self._waiting if p.is_filler and p.task_id == event.task_id], "superseded", now_ms
-            )
+            own = [piece for piece in self._waiting if piece.task_id == event.task_id]
+            over = [p for p in own if p.is_filler or (p.asks and event.is_terminal)]
+            self._settle(over, "superseded", now_ms)
         if event.speech is None:
             return None
         _remember(self._seen, key)
@@ -276,7 +299,8 @@ class Weaver:
             self._receipt(piece, "interrupted", now_ms)
             piece.cuts += 1
             is_whole = not piece.heard and (not was_begun or piece.speech.mode == "interrupt")
-            again = piece if is_whole and not piece.is_rest else rest_of(piece, now_ms)
+            # The end of a question is none: it is asked again from its beginning.
+            again = piece if piece.asks or (is_whole and not piece.is_rest) else rest_of(piece, now_ms)
             again.queued_ms = now_ms
             again.has_begun = piece.task_id in self._begun
             if again.cuts >= CUTS_LIMIT:

@@ -9,6 +9,7 @@ from microturn.tools._errors import ToolError as ToolError
 from microturn.tools._errors import ToolFailed as ToolFailed
 from microturn.tools._errors import ToolRetry as ToolRetry
 from microturn.tools._errors import UnknownToolError as UnknownToolError
+from microturn.tools.context import Ask as Ask
 from microturn.tools.context import Load as Load
 from microturn.tools.context import ToolContext as ToolContext
 from microturn.tools.context import nothing_kept as nothing_kept
@@ -17,7 +18,7 @@ from microturn.tools.decorator import Tool as Tool
 from microturn.tools.decorator import tool as tool
 from microturn.tools.phrases import Match as Match
 from microturn.tools.phrases import Phrase as Phrase
-from microturn.tools.registry import ENTRY_POINT_GROUP as ENTRY_POINT_GROUP
+from microturn.tools.plugins import ENTRY_POINT_GROUP as ENTRY_POINT_GROUP
 from microturn.tools.registry import ToolRegistry as ToolRegistry
 from microturn.tools.result import Spoken as Spoken
 from microturn.tools.result import ToolResult as ToolResult
@@ -28,6 +29,7 @@ from microturn.tools.text import clean as clean
 __all__ = (
     "ENTRY_POINT_GROUP",
     "AnyTool",
+    "Ask",
     "Capped",
     "Load",
     "Match",

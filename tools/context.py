@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
+
+import anyio
 
 from microturn.protocols import ContextPackage, Reference, Speech
-from microturn.tools._errors import ReferenceGoneError
+from microturn.tools._errors import ReferenceGoneError, ToolFailed
 from microturn.tools.text import clean, one_line
 
 PROGRESS_LIMIT_CHARS = 500
 SPEECH_LIMIT_CHARS = 1000
+QUESTION_LIMIT_CHARS = 500
 
 Load: TypeAlias = Callable[[Reference], Awaitable[bytes]]
 """Loads what a reference of the package stands for.
@@ -29,6 +32,26 @@ Raises:
 async def nothing_kept(reference: Reference) -> bytes:
     """Load nothing: where there is no place in which anything is kept."""
     raise ReferenceGoneError(reference)
+
+
+class Ask(Protocol):
+    """Puts a question to the user."""
+
+    async def __call__(self, question: str, *, timeout_s: float = 60.0) -> str:
+        """Ask by voice, at the next natural pause, and return the user's own words.
+
+        Args:
+            question: one sentence, as it is to be said.
+            timeout_s: how long the answer may take, in seconds from now, the saying of the question included.
+
+        Raises:
+            ToolFailed: nobody has answered in time, or the user will not answer.
+        """
+
+
+async def nobody_to_ask(question: str, *, timeout_s: float = 60.0) -> str:
+    """Ask nobody: where no user listens."""
+    raise ToolFailed("the user cannot be asked from here; go on with what is known")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +71,21 @@ class ToolContext:
     load: Load = nothing_kept
     """Loads what the user has shown, one of `package.key_frames`: its bytes, at most 1 MiB. An error that the tool does
     not handle is told to the model."""
+    ask: Ask = nobody_to_ask
+    """Asks the user something that only they know, and waits for the answer. What comes back is the user's words, to be
+    checked like any other input."""
 
     @staticmethod
     def key(task_id: str, call_index: int) -> str:
         """Make the idempotency key of a task's call, the calls being counted from 0."""
         return f"{task_id}/{call_index}"
 
-    def cleaned(self) -> ToolContext:
-        """Return this context with control characters taken out of, and a limit put on, all that is reported."""
+    def cleaned(self, limit: anyio.CancelScope | None = None) -> ToolContext:
+        """Return this context with control characters taken out of, and a limit put on, all that is reported.
+
+        Args:
+            limit: the scope that ends the call when its time is up. While the user is asked its time stands still.
+        """
 
         async def progress(text: str) -> None:
             await self.progress(clean(text[: 2 * PROGRESS_LIMIT_CHARS])[:PROGRESS_LIMIT_CHARS])
@@ -63,4 +93,15 @@ class ToolContext:
         async def say(speech: Speech) -> None:
             await self.say(speech.model_copy(update={"text": one_line(speech.text, SPEECH_LIMIT_CHARS)}))
 
-        return replace(self, progress=progress, say=say)
+        async def ask(question: str, *, timeout_s: float = 60.0) -> str:
+            cleaned = one_line(question, QUESTION_LIMIT_CHARS)
+            if limit is None:
+                return await self.ask(cleaned, timeout_s=timeout_s)
+            left_s = limit.deadline - anyio.current_time()
+            limit.deadline = float("inf")
+            try:
+                return await self.ask(cleaned, timeout_s=timeout_s)
+            finally:
+                limit.deadline = anyio.current_time() + left_s
+
+        return replace(self, progress=progress, say=say, ask=ask)

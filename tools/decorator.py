@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, ParamSpec, TypeAlias, TypeVar, overload
 
@@ -69,6 +70,7 @@ def tool(
     egress: tuple[str, ...] = (),
     permissions: tuple[str, ...] = (),
     spoken_filler: str | None = None,
+    approval: str | None = None,
     phrases: Iterable[str | Phrase] = (),
 ) -> Callable[[Callable[P, Awaitable[R]]], Tool[P, R]]: ...
 
@@ -86,6 +88,7 @@ def tool(
     egress: tuple[str, ...] = (),
     permissions: tuple[str, ...] = (),
     spoken_filler: str | None = None,
+    approval: str | None = None,
     phrases: Iterable[str | Phrase] = (),
 ) -> Tool[P, R] | Callable[[Callable[P, Awaitable[R]]], Tool[P, R]]:
     """Make a tool of an async function; used bare or with options.
@@ -105,11 +108,14 @@ def tool(
         egress: Hosts that it reaches; "*" is any public one.
         permissions: What an operator has to allow.
         spoken_filler: What may be said while it runs.
+        approval: What the user is asked before each call, with parameters in braces, such as "Shall I send this to
+            {to}?". Only words that mean yes let it run.
         phrases: Ways of asking for it that are understood at once, such as "how many seats are left in {room}";
             see `Phrase`.
 
     Raises:
-        UserError: the function is not async, or lacks a docstring or a type; the text says how to mend it.
+        UserError: the function is not async, lacks a docstring or a type, or `approval` names what is no parameter;
+            the text says how to mend it.
     """
 
     understood = tuple(Phrase(each) if isinstance(each, str) else each for each in phrases)
@@ -118,6 +124,8 @@ def tool(
         label = f"tool `{name or getattr(target, '__name__', repr(target))}`"
         doc = _checked(target, label)
         arguments = read_signature(target, label, doc)
+        if approval is not None:
+            _check_approval(approval, arguments, label)
         try:
             spec = ToolSpec(
                 name=name or target.__name__,
@@ -131,6 +139,7 @@ def tool(
                 egress=egress,
                 permissions=permissions,
                 spoken_filler=spoken_filler,
+                approval=approval,
             )
         except ValidationError as error:
             problems = "; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())
@@ -138,6 +147,24 @@ def tool(
         return Tool(target, spec, arguments, understood)
 
     return decorate if function is None else decorate(function)
+
+
+def _check_approval(sentence: str, arguments: Arguments, label: str) -> None:
+    """Check what the user is asked before a call.
+
+    Raises:
+        UserError: it has no words, or braces around something that is no parameter.
+    """
+    known = arguments.schema.get("properties")
+    names = list(known) if isinstance(known, dict) else []
+    unknown = sorted(set(re.findall(r"\{([^{}]*)\}", sentence)) - set(names))
+    if unknown or not sentence.strip() or re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", sentence)):
+        raise UserError(
+            f"the approval of {label} has to be a sentence with parameters in braces, but {unknown or 'a brace'} is "
+            f'none of its parameters {names}; write it like "Shall I send this to {{to}}?"'
+            if sentence.strip()
+            else f"the approval of {label} is empty; write what the user is asked, or leave it out"
+        )
 
 
 def _checked(target: Callable[..., object], label: str) -> Docstring:

@@ -6,14 +6,37 @@ and opened with a fitting short phrase; the background has the whole conversatio
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from microturn.protocols import Action, Cancel, Delegate, Dismiss, Resume, Update
+from microturn.protocols import Action, Answer, Cancel, Delegate, Dismiss, Resume, Update
 
 HOLD_MS = 8000
 """How long results are held back after the user asked for a moment. Our choice."""
+_NO_ANSWER = frozenset({"stop", "cancel_task", "wait", "repeat"})
+"""Intents of what is no answer to a question, unless it begins with a yes or a no."""
+_YES_OR_NO = re.compile(
+    r"\W*(?:yes|yeah|yep|yup|no|nope|nah|not|ok|okay|sure|right|mm+-? ?hmm+|uh-? ?huh|please|do(?:n't|n\u2019t)?)\b",
+    re.IGNORECASE,
+)
+_ASKS_FOR_MORE = re.compile(
+    r"\W*(?:(?:um+|uh+|hey|oh|and|also|by the way)\b\W*)*"
+    r"(?:what|who|whose|when|where|why|which|how|is|are|does|did|will|can you|could you|would you|tell me|show me|"
+    r"set|remind me|look up|search|find|play|give me|explain|translate|convert|calculate|take a note)\b",
+    re.IGNORECASE,
+)
+"""How a new request begins. An answer hardly ever does. Our choice."""
+_DEEP = re.compile(
+    r"\b(?:think|reason|consider)\b(?: \w+){0,3}? (?:hard|harder|carefully|deeply|thoroughly)\b",
+    re.IGNORECASE,
+)
+_FAST = re.compile(
+    r"^\W*(?:please |can you |could you |just )*(?:very )?quick(?:ly| question)\b|"
+    r"(?<!how )(?<!more )(?<!most )(?<!so )(?<!as )(?<!too )\bquickly\b(?= please)?(?: please)?\W*$",
+    re.IGNORECASE,
+)
 
 
 class Routed(Protocol):
@@ -22,6 +45,10 @@ class Routed(Protocol):
     @property
     def intent(self) -> str:
         """One of the intents of `intents.json`."""
+
+    @property
+    def is_certain(self) -> bool:
+        """False where the intent stands in for doubt."""
 
 
 class Routes(Protocol):
@@ -99,16 +126,38 @@ class Dialogue:
                     intent, self._reply(intent), "filler", (Update(None, text, start_ms, end_ms),)
                 )
             case "delegate":
-                return Reaction(intent, self._reply(intent), "filler", (Delegate(text, start_ms, end_ms),))
+                action = Delegate(text, start_ms, end_ms, agent=agent_for(text))
+                return Reaction(intent, self._reply(intent), "filler", (action,))
             case _:
                 return Reaction(intent, self._reply(intent))
 
+    def answer(self, item_id: str, text: str, start_ms: int, end_ms: int, last_said: str = "") -> Reaction:
+        """Decide about the words of a turn while a question, `item_id`, waits for its answer.
+
+        They are the answer, unless they stop it, ask for a moment or for the question once more, correct the task, or
+        are plainly a new request.
+        """
+        routed = self._router.route(text)
+        if not _YES_OR_NO.match(text):
+            is_new = routed.intent == "delegate" and routed.is_certain and _ASKS_FOR_MORE.match(text)
+            is_change = routed.intent == "correction" and routed.is_certain
+            if routed.intent in _NO_ANSWER or is_new or is_change:
+                return self.react(text, start_ms, end_ms, last_said)
+        return Reaction("answer", actions=(Answer(item_id, text, start_ms, end_ms),))
+
     def complete(self, text: str, start_ms: int, end_ms: int) -> Reaction:
         """Hand over the completed words of a request whose first part was handed over too early."""
-        action = Delegate(text, start_ms, end_ms, completes_last=True)
+        action = Delegate(text, start_ms, end_ms, agent=agent_for(text), completes_last=True)
         return Reaction("delegate", self._reply("delegate"), "filler", (action,))
 
     def _reply(self, intent: str) -> str:
         """The next reply to an intent; empty where nothing is to be said."""
         self._uses[intent] += 1
         return self._replies.choose(intent, self._seed + self._uses[intent] - 1) or ""
+
+
+def agent_for(text: str) -> str:
+    """The agent that a request names by how it is to be done; where no such agent is kept, the default one does it."""
+    if _DEEP.search(text):
+        return "deep"
+    return "fast" if _FAST.search(text) else "default"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
-from microturn.interaction_model.cascade.dialogue import Dialogue
+from microturn.interaction_model.cascade.dialogue import Dialogue, Reaction
 from microturn.interaction_model.cascade.ears import Ears, EarState, Hearing, Turn
 from microturn.interaction_model.cascade.mouth import Mouth, Slice, Speaks
 from microturn.interaction_model.interface import ModelSession, SessionConfig
@@ -24,6 +24,7 @@ from microturn.protocols import (
     FloorState,
     MicroTurnInput,
     MicroTurnOutput,
+    OpenQuestion,
     Transcript,
 )
 
@@ -234,7 +235,7 @@ class CascadeModel:
     def _take_turn(self, session: CascadeSession, step: _Step, turn: Turn) -> None:
         """Decide about a turn that has ended."""
         step.transcripts.append(_transcript(turn, final=True))
-        reaction = session.dialogue.react(turn.text, turn.start_ms, turn.end_ms, session.last_said)
+        reaction = _reaction(session, turn, step.given.question)
         last = session.last_request
         if reaction.is_request and last is not None and turn.start_ms - last.end_ms <= COMPLETES_MS:
             turn = replace(turn, text=f"{last.text} {turn.text}", start_ms=last.start_ms)
@@ -270,6 +271,14 @@ class CascadeModel:
         finished = hearing.open_turn is None and now_ms >= session.hold_until_ms
         is_held = now_ms < session.hold_until_ms
         return FloorState(holder, since_ms, user_finished=finished, is_held=is_held)
+
+
+def _reaction(session: CascadeSession, turn: Turn, question: OpenQuestion | None) -> Reaction:
+    """What is done about a turn; what was said before a question was understood is no answer to it."""
+    dialogue, said = session.dialogue, (turn.text, turn.start_ms, turn.end_ms, session.last_said)
+    if question is None or turn.end_ms < question.since_ms:
+        return dialogue.react(*said)
+    return dialogue.answer(question.item_id, *said)
 
 
 def _transcript(turn: Turn, *, final: bool) -> Transcript:

@@ -3,7 +3,7 @@
 -- ARGV: task id, entry, worker, id of this call, most attempts, lease (ms), retention (ms), retention of what is owed
 --       (ms)
 -- Returns: begun, attempt, next number, time left (ms), then four sections: stored events, journal of tool calls
---          (none where the stored events are all there are), notes, receipts
+--          and questions (none where the stored events are all there are), notes, receipts
 --          | none | moved, runtime
 -- A delivery that another worker has taken over since is not begun; a repeated call gets the same attempt.
 local task = task_keys()

@@ -1,13 +1,13 @@
 -- Send events of a running task, whose numbers follow one another, and end the task with its last one.
 -- KEYS: a task's
 -- ARGV: entry, attempt, first number, last or '', revision of the last event, notes seen, events kept, retention (ms),
---       retention of what is owed (ms), then of each event its kind and itself
+--       retention of what is owed (ms), then of each event its kind (question for one that asks) and itself
 -- Returns: sent | duplicate | corrected | fenced, cancel, backlog, new notes... | renumber, last number used
 --          | moved, runtime
 -- Events whose numbers were used are left out, so a repeated call changes nothing. An answer that does not take all
 -- corrections into account does not end the task, and its number stays free; the events before it are sent.
 local JOURNAL_KEPT = 1000
-local JOURNALLED = { tool_started = true, tool_finished = true }
+local JOURNALLED = { tool_started = true, tool_finished = true, question = true }
 local CORRECTABLE = { final = true, failed = true }
 local BEFORE_EVENTS = 9
 local task = task_keys()

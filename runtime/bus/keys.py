@@ -4,9 +4,9 @@
 `mt:<tenant>:{sNN}:urgent`     the same for tasks that somebody waits for in silence
 `mt:<tenant>:{sNN}:t:<task>`   hash: the state of one task
 `mt:<tenant>:{sNN}:e:<task>`   list: its newest events
-`mt:<tenant>:{sNN}:n:<task>`   list: notes for its worker, oldest first: corrections, and what became of its words
+`mt:<tenant>:{sNN}:n:<task>`   list: notes for its worker, oldest first: corrections, answers, what became of its words
 `mt:<tenant>:{sNN}:r:<task>`   hash: the newest receipt of each event
-`mt:<tenant>:{sNN}:j:<task>`   list: its tool calls, kept longer than its other events
+`mt:<tenant>:{sNN}:j:<task>`   list: its tool calls and questions, kept longer than its other events
 `mt:<tenant>:{sNN}:s:<session>` hash: which runtime has a session, and since when
 `mt:<tenant>:{sNN}:p:<session>` list: the session's tasks, oldest first
 `mt:<tenant>:{sNN}:b:<sha256>` string: the bytes of an attachment, for a while
@@ -80,7 +80,7 @@ class Keys:
         return f"{self._prefix(shard)}e:{task_id}"
 
     def notes(self, shard: int, task_id: str) -> str:
-        """List of what a task's worker is told: corrections, and what became of its words."""
+        """List of what a task's worker is told: corrections, answers, and what became of its words."""
         return f"{self._prefix(shard)}n:{task_id}"
 
     def receipts(self, shard: int, task_id: str) -> str:
@@ -88,7 +88,7 @@ class Keys:
         return f"{self._prefix(shard)}r:{task_id}"
 
     def journal(self, shard: int, task_id: str) -> str:
-        """List of a task's tool calls."""
+        """List of a task's tool calls and questions."""
         return f"{self._prefix(shard)}j:{task_id}"
 
     def attachment(self, shard: int, sha256: str) -> str:

@@ -16,12 +16,14 @@ from microturn.protocols import INLINE_LIMIT_BYTES, ContextPackage, MicroturnErr
 from microturn.runtime.bus._errors import PackageTooLargeError
 from microturn.runtime.bus.keys import Keys, Lane
 from microturn.runtime.bus.ledger_writer import LedgerWriter
-from microturn.runtime.bus.notes import correction_note
+from microturn.runtime.bus.notes import answer_note, correction_note
 from microturn.runtime.bus.scripts import Scripts
 from microturn.runtime.bus.settings import BusSettings
 
 MOST_UPDATES = 64
 """Corrections that one task takes."""
+ANSWER_CHARACTERS = 2_000
+"""How much of an answer is stored: more is no answer to a question. Our choice."""
 INTENT_CHARACTERS = 300
 """How much of what was asked stands in the ledger."""
 STORED_WITHIN_S = 5.0
@@ -48,7 +50,7 @@ Outcome: TypeAlias = Literal[
 class Item:
     """One thing to tell the server, and what came of it."""
 
-    kind: Literal["submit", "cancel", "update", "enter", "leave"]
+    kind: Literal["submit", "cancel", "update", "answer", "enter", "leave"]
     session_id: str
     """Empty where it is not known."""
     task_id: str
@@ -57,7 +59,9 @@ class Item:
     give_up_s: float
     """On the port's clock."""
     text: str = ""
-    """Reason of a cancel, or text of an update."""
+    """Reason of a cancel, or text of an update or an answer."""
+    seq: int = 0
+    """For an answer: number of the question's event."""
     package: ContextPackage | None = None
     began_s: float = 0.0
     """For an entry: when the session's clock was at 0, on the port's clock."""
@@ -117,6 +121,8 @@ class Outgoing:
                 return await self.cancel(item.shard, item.task_id, "cancelled", item.text)
             case "update":
                 return await self._update(item)
+            case "answer":
+                return await self._answer(item)
             case "enter":
                 return await self._enter(item)
             case "leave":
@@ -157,6 +163,11 @@ class Outgoing:
         keys = self._keys.of_task(item.shard, item.task_id, self._runtime_id)
         note = correction_note(item.text)
         return _outcome((await self._scripts.run("update", keys, item.call_id, note, MOST_UPDATES))[0])
+
+    async def _answer(self, item: Item) -> Outcome:
+        keys = self._keys.of_task(item.shard, item.task_id, self._runtime_id)
+        note = answer_note(item.seq, item.text[:ANSWER_CHARACTERS])
+        return _outcome((await self._scripts.run("answer", keys, item.seq, note))[0])
 
     async def _enter(self, item: Item) -> Outcome:
         reply = await self._scripts.run(

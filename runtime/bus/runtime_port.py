@@ -279,6 +279,20 @@ class DelegationPort:
         """
         return self._outbox.put_nowait(self._order("update", task_id, text))
 
+    def answer_nowait(self, task_id: str, seq: int, text: str) -> bool:
+        """Store what the user answered to a question without waiting; False if too much waits already.
+
+        The first answer to a question stays. To a task that has ended it comes too late, and nobody is told.
+
+        Args:
+            task_id: the task that asks.
+            seq: number of the event that asked.
+            text: the user's words; empty where the user will not answer.
+        """
+        item = self._order("answer", task_id, text)
+        item.seq = seq
+        return self._outbox.put_nowait(item)
+
     def acknowledge_nowait(self, task_id: str, seq: int) -> None:
         """Note that a task's events up to `seq` were woven. They will not be given again, and leave the inbox."""
         self._inbox.acknowledge(task_id, seq)
@@ -362,7 +376,7 @@ class DelegationPort:
             epoch=self._sessions.epoch(session_id),
         )
 
-    def _order(self, kind: Literal["cancel", "update"], task_id: str, text: str) -> Item:
+    def _order(self, kind: Literal["cancel", "update", "answer"], task_id: str, text: str) -> Item:
         track = self._inbox.tracks.get(checked_name("task id", task_id)) or Track(0)
         return Item(
             kind,
@@ -405,7 +419,7 @@ class DelegationPort:
                     self._sessions.gain(item.session_id, item.epoch)
             case "leave":
                 self._sessions.forget(item.session_id)
-            case "cancel":
+            case "cancel" | "answer":
                 pass
         if item.outcome == "moved" and item.session_id:
             self._sessions.lose(item.session_id, item.epoch + 1)

@@ -30,6 +30,7 @@ ScriptName: TypeAlias = Literal[
     "beat",
     "cancel",
     "update",
+    "answer",
     "acknowledge",
     "resume",
     "receipt",

@@ -4,7 +4,8 @@
 -- used), deadline (ms), rt (the runtime that has it), entry (its id in the stream), session, lane, intent, made (ms),
 -- anchor (when the session's clock was at 0, ms), revision (corrections so far), promise (open | how it ended), and,
 -- once they are known, worker, begun (the id of the call that began it), lease (ms), cancel (a reason) and acked (the
--- last number that was taken in). The only clock is the server's.
+-- last number that was taken in), and answer:<number> for each question that was answered. The only clock is the
+-- server's.
 
 -- The keys of one task. Every script about one task has these seven first, in this order.
 local function task_keys()

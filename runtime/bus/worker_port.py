@@ -138,6 +138,7 @@ class WorkerPort:
             remaining_s=left_ms / 1000,
             receipts=tuple(sorted(read_receipts(receipts), key=lambda receipt: receipt.seq)),
             updates=told.corrections,
+            answers=told.answers,
         )
 
     async def emit(
@@ -170,6 +171,7 @@ class WorkerPort:
             updates=told.corrections,
             backlog=int(reply[2]),
             receipts=told.receipts,
+            answers=told.answers,
             corrected=corrected,
         )
 
@@ -192,6 +194,7 @@ class WorkerPort:
             updates=told.corrections,
             backlog=int(reply[2]),
             receipts=told.receipts,
+            answers=told.answers,
         )
 
     async def load(self, entry: TaskEntry, reference: Reference) -> bytes:
@@ -232,7 +235,7 @@ class WorkerPort:
         settings, last = self._settings, events[-1]
         words: list[str] = []
         for event in events:
-            words += (event.kind, _encoded(event))
+            words += ("question" if event.is_question else event.kind, _encoded(event))
         return await self._call(
             "emit",
             running,

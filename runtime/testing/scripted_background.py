@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from pydantic import JsonValue
+
 from microturn.protocols import (
     ContextPackage,
     DelegationEvent,
@@ -34,6 +36,7 @@ class Result:
     speech: Speech | None = None
     revision: int | None = None
     """How many corrections it takes into account; None for all that were made before it comes."""
+    detail: dict[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,10 @@ class ScriptedBackground:
     packages: list[ContextPackage] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     updates: list[tuple[str, str]] = field(default_factory=list)
+    answers: list[tuple[str, int, str]] = field(default_factory=list)
+    """What the user answered: the task, the number of the question, the words."""
+    on_answer: Callable[[str, int, str], Sequence[Result]] = lambda *_: ()
+    """What comes back once a question is answered, after the results of `work`."""
     acknowledged: list[tuple[str, int]] = field(default_factory=list)
     entered_ms: list[float] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
@@ -72,6 +79,8 @@ class ScriptedBackground:
     _ready: list[DelegationEvent] = field(default_factory=list)
     _deaf: set[str] = field(default_factory=set)
     _refused: list[str] = field(default_factory=list)
+    _planned: dict[str, int] = field(default_factory=dict)
+    """Number of the last event that was planned for each task."""
 
     def enter_nowait(self, session_ms: float) -> bool:
         """Keep when the session came."""
@@ -83,11 +92,7 @@ class ScriptedBackground:
         if len(self.packages) >= self.limit:
             return False
         self.packages.append(package)
-        for seq, result in enumerate(self.work(package), start=1):
-            event = DelegationEvent(
-                task_id=package.task_id, attempt=1, seq=seq, kind=result.kind, speech=result.speech
-            )
-            self._due.append(_Due(self.now_ms() + result.after_ms, event, result.revision))
+        self._plan(package.task_id, self.work(package))
         return True
 
     def cancel_nowait(self, task_id: str, reason: str) -> None:
@@ -103,6 +108,13 @@ class ScriptedBackground:
             self._refused.append(task_id)
         else:
             self.updates.append((task_id, text))
+
+    def answer_nowait(self, task_id: str, seq: int, text: str) -> None:
+        """Keep the first answer to a question, and plan what comes of it."""
+        if any(answered[:2] == (task_id, seq) for answered in self.answers):
+            return
+        self.answers.append((task_id, seq, text))
+        self._plan(task_id, self.on_answer(task_id, seq, text))
 
     def refused_updates(self) -> Sequence[str]:
         """Return the tasks that had ended when they were to be corrected."""
@@ -154,6 +166,20 @@ class ScriptedBackground:
             elapsed_ms=round(self.now_ms()),
             promises=tuple(self._promise(package) for package in self.packages),
         )
+
+    def _plan(self, task_id: str, results: Sequence[Result]) -> None:
+        """Let results come, numbered after those that were planned before."""
+        for result in results:
+            seq = self._planned[task_id] = self._planned.get(task_id, 0) + 1
+            event = DelegationEvent(
+                task_id=task_id,
+                attempt=1,
+                seq=seq,
+                kind=result.kind,
+                speech=result.speech,
+                detail=result.detail,
+            )
+            self._due.append(_Due(self.now_ms() + result.after_ms, event, result.revision))
 
     def _promise(self, package: ContextPackage) -> Promise:
         task_id = package.task_id

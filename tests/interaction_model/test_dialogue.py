@@ -17,6 +17,7 @@ pytestmark = pytest.mark.unit
 @dataclass(frozen=True)
 class Routed:
     intent: str
+    is_certain: bool = True
 
 
 class ByName:
