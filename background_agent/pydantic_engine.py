@@ -1,0 +1,419 @@
+"""An agent engine on pydantic-ai: any model that it can ask, with the same rules as the loop of this project.
+
+pydantic-ai asks the model, reads its stream and keeps the conversation; what the run may do, what is said and how
+tools are run is `TaskRun`'s business. Tools are declared to pydantic-ai as run outside of it, and all calls of one
+answer come here at once, so that there is one door to them. Thoughts of a reasoning model are never spoken.
+
+pydantic-ai's own instrumentation stays off: the spans here have the same names, and none is recorded twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import platformdirs
+from pydantic_ai import Agent, AgentRun, CallToolsNode, ModelRequestNode, exceptions
+from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai.messages import (
+    AgentStreamEvent,
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    PartDeltaEvent,
+    PartStartEvent,
+    TextPart,
+    TextPartDelta,
+    ThinkingPart,
+    ThinkingPartDelta,
+    ToolCallPart,
+    ToolCallPartDelta,
+    ToolReturnPart,
+    UserPromptPart,
+)
+from pydantic_ai.models import Model
+from pydantic_ai.settings import ModelSettings
+from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, RunContext, ToolDefinition
+from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
+from pydantic_ai.usage import RequestUsage, UsageLimits
+from pydantic_graph import End
+
+from microturn.background_agent._errors import ModelBrokeOffError
+from microturn.background_agent.dialect import MAX_CALLS, read_call
+from microturn.background_agent.engine import Control, Emit
+from microturn.background_agent.framing import frame_outcome
+from microturn.background_agent.limits import CHARS_PER_TOKEN, RunLimits, TokenPrices
+from microturn.background_agent.profile import REMOTE, ModelProfile
+from microturn.background_agent.prompt import system_prompt
+from microturn.background_agent.pydantic_models import in_our_words
+from microturn.background_agent.task_run import (
+    KNOWN_ALREADY,
+    NO_CALLS_LEFT,
+    NO_MORE_TOOLS,
+    TaskRun,
+)
+from microturn.background_agent.thinking import without_thinking
+from microturn.background_agent.tracing import ChatSpan, agent_span, chat_span
+from microturn.background_agent.transcript import Outcome
+from microturn.protocols import ContextPackage, ToolSpec
+from microturn.tools import ToolRegistry
+
+CHANGED: Final = "This was not called: the user has said something else meanwhile."
+"""What a model is told of calls that it was about to ask for when it was interrupted."""
+_RETRIES = 1_000
+"""pydantic-ai's own counts of retries never end a run: the limits of the run do."""
+_GUESSED_CHARS = 4
+"""Characters to a token, where an answer was left before its tokens were told. Our choice."""
+
+
+class PydanticEngine:
+    """An `AgentEngine` on one model of pydantic-ai. Runs many tasks at once."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        profile: ModelProfile = REMOTE,
+        data_dir: Path | None = None,
+        limits: RunLimits | None = None,
+        prices: TokenPrices | None = None,
+    ) -> None:
+        """Put an engine on a model.
+
+        Args:
+            model: as `pydantic_models.model_of` makes it, or any other of pydantic-ai.
+            profile: how much the model can take; its dialect does not matter here.
+            data_dir: where tools keep their files.
+            limits: where a run ends.
+            prices: what the model costs; without them, pydantic-ai's own price list is used.
+        """
+        self.model = model
+        self.profile = profile
+        self.limits = limits or RunLimits()
+        self.prices = prices
+        self.data_dir = data_dir or Path(platformdirs.user_data_dir("microturn"))
+        self.agent: Agent[_Run, str] = Agent(
+            model,
+            deps_type=_Run,
+            instructions=system_prompt((), REMOTE),
+            capabilities=[_OneDoor()],
+            retries=_RETRIES,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Open the model's client."""
+        await self.model.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the model's client."""
+        await self.model.__aexit__(kind, error, trace)
+
+    async def run(self, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control) -> None:
+        """Do the task; the last event is `final` or `failed`.
+
+        Raises:
+            ModelError: the model failed; what it had said was emitted.
+            ModelRequestError: the model's server refused the request.
+        """
+        run = _Run(self, package, tools, emit, control)
+        with agent_span(package, "pydantic-ai"):
+            await run.task_run.within_time(run.go)
+
+
+class _Run:
+    """One run at one task; what pydantic-ai hands to the capability and the toolset."""
+
+    def __init__(
+        self,
+        engine: PydanticEngine,
+        package: ContextPackage,
+        tools: ToolRegistry,
+        emit: Emit,
+        control: Control,
+    ) -> None:
+        self._engine = engine
+        self._toolset = _Declared(tools.specs())
+        self.task_run = TaskRun(
+            package,
+            tools,
+            emit,
+            control,
+            data_dir=engine.data_dir,
+            limits=engine.limits,
+            context_chars=engine.profile.context_chars,
+        )
+        self._answer = _Answer()
+        self._is_told_to_answer = False
+
+    async def go(self) -> None:
+        """Let the agent work until there is an answer or a limit is met."""
+        run = self.task_run
+        history = await self._history()
+        notes = run.earlier_notes()
+        prompt = "\n\n".join(notes if history else [run.task, *notes])
+        try:
+            async with self._engine.agent.iter(
+                prompt or None,
+                message_history=history or None,
+                deps=self,
+                toolsets=[self._toolset],
+                usage_limits=UsageLimits(request_limit=None),
+            ) as steps:
+                if await self._follow(steps):
+                    return
+        except exceptions.UnexpectedModelBehavior:
+            run.narrator.drop_remark()
+        await run.give_up(self._engine.model.model_name)
+
+    async def _history(self) -> list[ModelMessage]:
+        """The task and the calls of earlier runs, as the model is shown them; empty where there were none."""
+        outcomes = await self.task_run.resume()
+        if not outcomes:
+            return []
+        messages: list[ModelMessage] = [ModelRequest(parts=[UserPromptPart(self.task_run.task)])]
+        for outcome in outcomes:
+            call = outcome.call
+            messages.append(ModelResponse(parts=[ToolCallPart(call.tool, call.arguments, call.call_id)]))
+            messages.append(
+                ModelRequest(parts=[ToolReturnPart(call.tool, self._framed(outcome), call.call_id)])
+            )
+        return messages
+
+    async def _follow(self, steps: AgentRun[_Run, str]) -> bool:
+        """Go through the agent's steps; false where it has to give up."""
+        run = self.task_run
+        node = steps.next_node
+        while not isinstance(node, End):
+            if isinstance(node, ModelRequestNode):
+                if run.is_over:
+                    return False
+                self._tell(steps)
+                await self._listen(node, steps)
+            elif isinstance(node, CallToolsNode) and await self._is_answered(node):
+                return True
+            if run.has_news:
+                self._tell(steps)
+            node = await steps.next(node)
+        return False
+
+    def _tell(self, steps: AgentRun[_Run, str]) -> None:
+        """Put into the next request what the model does not know yet."""
+        if news := self.task_run.news():
+            self._is_told_to_answer = False
+            steps.enqueue("\n\n".join(news))
+        if self.task_run.must_answer and not self._is_told_to_answer:
+            self._is_told_to_answer = True
+            steps.enqueue(NO_MORE_TOOLS)
+
+    async def _is_answered(self, node: CallToolsNode[_Run, str]) -> bool:
+        """Whether the answer that has come ends the task; then it has been sent."""
+        run, answer = self.task_run, self._answer
+        text = answer.visible.strip()
+        if run.has_news:
+            run.narrator.drop_remark()
+        elif not node.model_response.tool_calls or answer.is_cut:
+            if text:
+                limit = self._engine.profile.answer_chars
+                is_cut = answer.is_cut or node.model_response.finish_reason == "length"
+                detail = run.spending.detail(self._engine.model.model_name)
+                await run.narrator.final(text[:limit], detail, is_cut=is_cut)
+                return True
+            run.note_fault()
+        return False
+
+    async def _listen(self, node: ModelRequestNode[_Run, str], steps: AgentRun[_Run, str]) -> None:
+        """Ask the model, and say what is meant for the user as it comes."""
+        model = self._engine.model
+        answer = self._answer = _Answer()
+        with chat_span(model.model_name, model.system) as span:
+            try:
+                async with node.stream(steps.ctx) as events:
+                    async for event in events:
+                        span.chunk()
+                        answer.take_in(event)
+                        if await self._is_to_leave():
+                            await events.cancel()
+                            break
+                    answer.response = events.response
+            except (exceptions.UnexpectedModelBehavior, exceptions.UserError):
+                raise
+            except Exception as error:  # each client has errors of its own
+                raise in_our_words(error, model.model_name, answer.visible) from error
+            finally:
+                self._count(span)
+        if answer.is_broken_off:
+            raise ModelBrokeOffError(
+                f"{model.model_name!r} ended its answer without a finish reason", partial=answer.visible
+            )
+
+    async def _is_to_leave(self) -> bool:
+        """Say what has come; whether the rest is not worth waiting for."""
+        run, answer, profile = self.task_run, self._answer, self._engine.profile
+        if run.has_news:
+            answer.is_left = True
+            return True
+        await run.narrator.hear(answer.visible[: profile.answer_chars])
+        answer.is_cut = (
+            len(answer.visible) > profile.answer_chars
+            or answer.received_chars > profile.step_tokens * CHARS_PER_TOKEN
+        )
+        return answer.is_cut
+
+    def _count(self, span: ChatSpan) -> None:
+        """Count the request, by what the model has told or else by a guess."""
+        answer, prices = self._answer, self._engine.prices
+        usage = answer.response.usage if answer.response is not None else RequestUsage()
+        written = usage.output_tokens
+        if answer.is_left or answer.is_cut:
+            written = max(written, answer.received_chars // _GUESSED_CHARS)
+        tokens = (usage.input_tokens, usage.cache_read_tokens, written)
+        cost_usd = prices.cost_usd(*tokens) if prices is not None else usage.cost
+        self.task_run.spending.count(
+            prompt_tokens=tokens[0],
+            cached_tokens=tokens[1],
+            completion_tokens=tokens[2],
+            cost_usd=None if cost_usd is None else float(cost_usd),
+        )
+        span.input_tokens, span.cached_tokens, span.output_tokens = tokens
+        span.finish_reason = answer.response.finish_reason if answer.response is not None else None
+
+    def settings(self) -> ModelSettings:
+        """What the next request is held to."""
+        profile, run = self._engine.profile, self.task_run
+        return ModelSettings(
+            max_tokens=max(1, min(profile.step_tokens, run.spending.tokens_left)),
+            tool_choice="none" if run.must_answer else "auto",
+            timeout=profile.limits.first_byte_s,
+            max_retries=profile.limits.retries,
+        )
+
+    async def call(self, asked: Sequence[ToolCallPart]) -> DeferredToolResults:
+        """Run the calls of one answer through the door to the tools; what each gave, framed as data."""
+        run = self.task_run
+        results = DeferredToolResults()
+        if self._answer.is_left or run.must_answer:
+            if not self._answer.is_left:
+                run.note_fault()
+            text = CHANGED if self._answer.is_left else NO_MORE_TOOLS
+            results.calls.update({call.tool_call_id: text for call in asked})
+            return results
+        calls = [
+            read_call(number, part.tool_name, part.args_as_json_str())
+            for number, part in enumerate(asked[:MAX_CALLS], start=run.next_call)
+        ]
+        told = {outcome.call.index: self._framed(outcome) for outcome in await run.run_calls(calls)}
+        results.calls.update({call.tool_call_id: NO_CALLS_LEFT for call in asked[MAX_CALLS:]})
+        for part, call in zip(asked, calls, strict=False):
+            results.calls[part.tool_call_id] = told.get(call.index, KNOWN_ALREADY)
+        return results
+
+    def _framed(self, outcome: Outcome) -> str:
+        return frame_outcome(outcome, self._engine.profile.result_bytes)
+
+
+@dataclass(slots=True)
+class _Answer:
+    """One answer of the model, as far as it has come."""
+
+    text: str = ""
+    received_chars: int = 0
+    """All that has come, with thoughts and calls."""
+    response: ModelResponse | None = None
+    is_left: bool = False
+    """Whether it was left because the user has said something else."""
+    is_cut: bool = False
+    """Whether it was cut off because it did not end."""
+
+    @property
+    def visible(self) -> str:
+        """What of it is meant for the user."""
+        return without_thinking(self.text)
+
+    @property
+    def is_broken_off(self) -> bool:
+        """Whether it ended without saying so."""
+        told = self.response is not None and self.response.finish_reason is not None
+        return not (told or self.is_left or self.is_cut)
+
+    def take_in(self, event: AgentStreamEvent) -> None:
+        """Add what an event brings."""
+        match event:
+            case (
+                PartStartEvent(part=TextPart(content=piece))
+                | PartDeltaEvent(delta=TextPartDelta(content_delta=piece))
+            ):
+                self.text += piece
+                self.received_chars += len(piece)
+            case PartStartEvent(part=ThinkingPart(content=piece)):
+                self.received_chars += len(piece)
+            case PartDeltaEvent(delta=ThinkingPartDelta(content_delta=str() as piece)):
+                self.received_chars += len(piece)
+            case PartDeltaEvent(delta=ToolCallPartDelta(args_delta=str() as piece)):
+                self.received_chars += len(piece)
+
+
+class _OneDoor(AbstractCapability["_Run"]):
+    """Holds an agent to the rules of the run, and sends its calls through the one door."""
+
+    def get_model_settings(self) -> Callable[[RunContext[_Run]], ModelSettings]:
+        """Settings that are made anew for each request."""
+        return lambda context: context.deps.settings()
+
+    async def handle_deferred_tool_calls(
+        self, ctx: RunContext[_Run], *, requests: DeferredToolRequests
+    ) -> DeferredToolResults | None:
+        """Run all calls of an answer."""
+        return await ctx.deps.call(requests.calls)
+
+
+class _Declared(AbstractToolset["_Run"]):
+    """The tools as pydantic-ai sees them: declared here, run elsewhere, their arguments taken as they come."""
+
+    def __init__(self, specs: Sequence[ToolSpec]) -> None:
+        self._tools = {
+            spec.name: ToolsetTool(
+                toolset=self,
+                tool_def=ToolDefinition(
+                    name=spec.name,
+                    description=spec.description,
+                    parameters_json_schema=dict(spec.parameters) or {"type": "object", "properties": {}},
+                    kind="external",
+                ),
+                max_retries=_RETRIES,
+                args_validator=_AsTheyCome(),
+            )
+            for spec in specs
+        }
+
+    @property
+    def id(self) -> str:
+        """Name of the set."""
+        return "microturn"
+
+    async def get_tools(self, ctx: RunContext[_Run]) -> dict[str, ToolsetTool[_Run]]:
+        """All tools, at every step, so that what a server keeps ready of the prompt stays valid."""
+        return self._tools
+
+    async def call_tool(
+        self, name: str, tool_args: dict[str, Any], ctx: RunContext[_Run], tool: ToolsetTool[_Run]
+    ) -> Any:
+        """Never called: the calls of tools that are declared as external go to `_OneDoor`."""
+        raise NotImplementedError(f"tool {name!r} is run by the tool runner")
+
+
+class _AsTheyCome:
+    """Finds no fault with any arguments, as the tool runner judges them."""
+
+    def validate_json(self, input: str | bytes | bytearray, **_: Any) -> dict[str, Any]:
+        """Nothing, as they are read elsewhere."""
+        return {}
+
+    def validate_python(self, input: Any, **_: Any) -> dict[str, Any]:
+        """Nothing, as they are read elsewhere."""
+        return {}
