@@ -111,11 +111,11 @@ class Conversation:
         own = (self.summary, self._timeline, self._typist)
         self._observers: list[Observer] = [*(each for each in own if each is not None), *observers]
 
-    async def hold(self, model: InteractionModel, hub: Hub) -> None:
+    async def hold(self, model: InteractionModel, hub: Hub, *, observers: Sequence[Observer] = ()) -> None:
         """Talk until the recording is over and all is said, the typing ends, or this is cancelled.
 
         Then the session is over: what it still had to say is not said any more. Only a session whose process died,
-        or that another process takes over, goes on elsewhere.
+        or that another process takes over, goes on elsewhere. `observers` are called beside those from the beginning.
 
         Raises:
             BusUnreachableError: the session is to be taken over, and the server does not answer.
@@ -134,7 +134,7 @@ class Conversation:
                 source,
                 port,
                 policy=self._policy,
-                observers=self._observers,
+                observers=[*self._observers, *observers],
                 reopened=reopened,
             )
             stack.callback(self._note_moved, session)

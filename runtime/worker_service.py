@@ -38,6 +38,7 @@ from microturn.protocols import UnavailableError, UserError
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.bus.worker_port import open_worker_port
+from microturn.runtime.telemetry.process_telemetry import environment_of_child
 from microturn.tools import ToolRegistry
 
 OpensEngine: TypeAlias = Callable[[ToolRegistry], AbstractAsyncContextManager[AgentEngine]]
@@ -147,7 +148,7 @@ def _new_log() -> Path:
 async def _start(settings: BusSettings, log: Path) -> Process:
     command = [sys.executable, "-m", "microturn.runtime.cli", "worker", "--parent", str(os.getpid())]
     environment = {
-        **os.environ,
+        **environment_of_child(dict(os.environ)),
         "MICROTURN_REDIS_URL": settings.url,
         "MICROTURN_TENANT": settings.tenant,
         "MICROTURN_SHARDS": str(settings.shards),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -28,10 +29,16 @@ from microturn.runtime.commands.options import (
     Tenant,
     choose_model_by,
 )
+from microturn.runtime.commands.telemetry_options import MetricsPort, Trace
 from microturn.runtime.conversation import Conversation, Setting
 from microturn.runtime.garbage import tame_garbage_collector
 from microturn.runtime.hub import open_hub
 from microturn.runtime.live_view import LiveView, PlainView, open_view
+from microturn.runtime.telemetry.process_telemetry import (
+    RUNTIME_SERVICE,
+    ProcessTelemetry,
+    process_telemetry,
+)
 from microturn.runtime.worker_service import worker_process
 
 
@@ -65,6 +72,8 @@ def talk(
     model_url: ModelUrl = None,
     model: ModelName = None,
     model_key: ModelKey = None,
+    trace: Trace = False,
+    metrics_port: MetricsPort = None,
 ) -> None:
     """Talk with the assistant: by microphone, from a recording, or in writing.
 
@@ -85,8 +94,14 @@ def talk(
     view = open_view(console, "microturn")
     conversation = Conversation(setting, [view])
     bus = bus_settings(redis, tenant=tenant, shards=shards)
+    telemetry = process_telemetry(
+        RUNTIME_SERVICE,
+        trace=trace,
+        metrics_port=metrics_port,
+        say=functools.partial(console.print, soft_wrap=True, markup=False),
+    )
     try:
-        is_over = anyio.run(_talk_until_stopped, conversation, bus, not no_worker, console, view)
+        is_over = anyio.run(_talk_until_stopped, conversation, bus, telemetry, not no_worker, console, view)
     except KeyboardInterrupt:
         is_over = False
     if not is_over:
@@ -97,6 +112,7 @@ def talk(
 async def _talk_until_stopped(
     conversation: Conversation,
     bus: AbstractAsyncContextManager[BusSettings],
+    telemetry: AbstractAsyncContextManager[ProcessTelemetry],
     has_worker: bool,
     console: Console,
     view: LiveView | PlainView,
@@ -105,7 +121,7 @@ async def _talk_until_stopped(
     is_over = False
     async with own_tasks() as tasks:
         tasks.start_soon(_cancel_on_sigterm, tasks.cancel_scope, name="signals")
-        await _talk(conversation, bus, has_worker, console, view)
+        await _talk(conversation, bus, telemetry, has_worker, console, view)
         is_over = True
     return is_over
 
@@ -128,11 +144,13 @@ def _tell_end(conversation: Conversation, console: Console) -> None:
 async def _talk(
     conversation: Conversation,
     bus: AbstractAsyncContextManager[BusSettings],
+    telemetry: AbstractAsyncContextManager[ProcessTelemetry],
     has_worker: bool,
     console: Console,
     view: LiveView | PlainView,
 ) -> None:
     async with AsyncExitStack() as stack:
+        measured = await stack.enter_async_context(telemetry)
         with console.status("starting the server") as status:
             settings = await stack.enter_async_context(bus)
             hub = await stack.enter_async_context(open_hub(settings))
@@ -144,5 +162,5 @@ async def _talk(
                 await stack.enter_async_context(worker_process(settings))
                 await hub.until_worker()
         tame_garbage_collector()
-        with view:
-            await conversation.hold(model, hub)
+        with view, measured.session(conversation.session_id) as observers:
+            await conversation.hold(model, hub, observers=observers)

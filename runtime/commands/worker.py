@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 
 import anyio
@@ -22,7 +23,13 @@ from microturn.runtime.commands.options import (
     Tenant,
     choose_model_by,
 )
+from microturn.runtime.commands.telemetry_options import MetricsPort, Trace
 from microturn.runtime.hub import settings_of
+from microturn.runtime.telemetry.process_telemetry import (
+    WORKER_SERVICE,
+    ProcessTelemetry,
+    process_telemetry,
+)
 from microturn.runtime.worker_service import open_ready_engine, serve
 from microturn.tools import ToolRegistry
 
@@ -38,6 +45,8 @@ def worker(
     model_url: ModelUrl = None,
     model: ModelName = None,
     model_key: ModelKey = None,
+    trace: Trace = False,
+    metrics_port: MetricsPort = None,
     parent: Annotated[int, typer.Option(hidden=True)] = 0,
 ) -> None:
     """Run a background worker: it takes delegated tasks from Redis and works on them.
@@ -49,10 +58,22 @@ def worker(
     if parent:
         die_with_parent(parent)
     choose_model_by(model_url, model, model_key)
-    anyio.run(_work, settings_of(redis, tenant=tenant, shards=shards), concurrency, urgent_lanes)
+    settings = settings_of(redis, tenant=tenant, shards=shards)
+    telemetry = process_telemetry(WORKER_SERVICE, trace=trace, metrics_port=metrics_port, say=_say)
+    anyio.run(_work, settings, telemetry, concurrency, urgent_lanes)
 
 
-async def _work(settings: BusSettings, concurrency: int, urgent_lanes: int) -> None:
+def _say(text: str) -> None:
+    """Tell the operator something, beside the lines of JSON for programs."""
+    typer.echo(f"microturn: {text}", err=True)
+
+
+async def _work(
+    settings: BusSettings,
+    telemetry: AbstractAsyncContextManager[ProcessTelemetry],
+    concurrency: int,
+    urgent_lanes: int,
+) -> None:
     tools = ToolRegistry.from_entry_points()
     for name, problem in tools.broken.items():
         complain(f"the tool plugin {name} was left out: {problem}")
@@ -61,12 +82,13 @@ async def _work(settings: BusSettings, concurrency: int, urgent_lanes: int) -> N
         typer.echo(json.dumps({"ready": True, "tools": len(tools.specs()), "concurrency": concurrency}))
         sys.stdout.flush()
 
-    await serve(
-        settings,
-        open_ready_engine,
-        tools,
-        concurrency=concurrency,
-        urgent_lanes=urgent_lanes,
-        on_ready=ready,
-        drain_on=(signal.SIGTERM, signal.SIGINT),
-    )
+    async with telemetry as measured, measured.queue(settings):
+        await serve(
+            settings,
+            open_ready_engine,
+            tools,
+            concurrency=concurrency,
+            urgent_lanes=urgent_lanes,
+            on_ready=ready,
+            drain_on=(signal.SIGTERM, signal.SIGINT),
+        )
