@@ -46,14 +46,21 @@ class LedgerWriter:
         self._writes = PendingWrites(self._store, health=health)
 
     def receipt(self, session_id: str, receipt: Receipt) -> None:
-        """Store a receipt in place of the piece's earlier one. Never waits, never refuses."""
+        """Store a receipt in place of the piece's earlier one. Never waits, never refuses.
+
+        Nothing of a session that is just being reopened: whoever spoke in it here until now does not have it.
+        """
+        if self._sessions.is_expected(session_id):
+            return
         piece = (session_id, receipt.task_id, receipt.seq)
         before = self._receipts.get(piece)
         self._receipts[piece] = receipt if before is None else before.followed_by(receipt)
         self._writes.put(piece)
 
     def promise(self, session_id: str, task_id: str, state: PromiseState) -> None:
-        """Store how a promise has ended. Never waits, never refuses; the first end of a promise stays."""
+        """As `receipt`, how a promise has ended; the first end of a promise stays."""
+        if self._sessions.is_expected(session_id):
+            return
         piece = (session_id, task_id, PROMISE)
         if state != "open" and piece not in self._promises:  # one that has not ended is open anyway
             self._promises[piece] = state

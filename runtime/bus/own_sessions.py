@@ -29,6 +29,10 @@ class OwnSessions:
         """A session is being reopened here: what is still said of its earlier loss does not count."""
         self._epochs[session_id] = math.inf
 
+    def is_expected(self, session_id: str) -> bool:
+        """Whether a session is just being reopened here."""
+        return self.epoch(session_id) == math.inf
+
     def gain(self, session_id: str, epoch: float) -> None:
         """This runtime has a session, as the server says."""
         self._epochs[session_id] = epoch

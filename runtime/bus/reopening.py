@@ -16,6 +16,7 @@ from microturn.protocols import SessionLedger
 from microturn.runtime.bus._errors import BusUnreachableError, UnknownSessionError
 from microturn.runtime.bus.inbox import Inbox
 from microturn.runtime.bus.keys import Keys
+from microturn.runtime.bus.ledger_writer import LedgerWriter
 from microturn.runtime.bus.own_sessions import OwnSessions
 from microturn.runtime.bus.patience import until_answered
 from microturn.runtime.bus.session_records import SessionRecords, StoredSession
@@ -38,12 +39,14 @@ class Reopening:
         runtime_id: str,
         inbox: Inbox,
         sessions: OwnSessions,
+        writer: LedgerWriter,
     ) -> None:
         self._records = records
         self._keys = keys
         self._runtime_id = runtime_id
         self._inbox = inbox
         self._sessions = sessions
+        self._writer = writer
 
     async def ledger(self, session_id: str) -> SessionLedger:
         """Read a session's ledger; errors as in `reopen`."""
@@ -74,6 +77,8 @@ class Reopening:
         return session.ledger(tasks)
 
     async def _take_over(self, session_id: str, call_id: str) -> tuple[StoredSession, list[StoredTask]]:
+        # What this runtime noted while another had the session is refused as long as that one has it, not later.
+        await self._writer.all_stored(session_id)
         session = await self._records.take(session_id, self._runtime_id, call_id=call_id)
         shard = self._keys.shard_of(session_id)
         tasks: list[StoredTask] = []

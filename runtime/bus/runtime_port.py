@@ -156,6 +156,7 @@ class DelegationPort:
             runtime_id=runtime_id,
             inbox=self._inbox,
             sessions=self._sessions,
+            writer=self._writer,
         )
 
     def start(self, tasks: TaskGroup) -> None:

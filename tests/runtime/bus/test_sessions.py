@@ -29,6 +29,7 @@ from microturn.runtime.bus.keys import Keys
 from microturn.runtime.bus.raw import command
 from microturn.runtime.bus.scripts import Scripts
 from microturn.runtime.bus.session_records import SessionRecords
+from microturn.runtime.testing import Faults, FaultyLink
 
 pytestmark = [pytest.mark.redis, pytest.mark.anyio]
 
@@ -130,6 +131,31 @@ async def test_the_runtime_that_lost_a_session_is_told_once_and_gets_nothing_mor
         ledger = await new.ledger("session")
         assert ledger.promises[0].state == "open"
         assert ledger.promises[0].receipts == ()
+
+
+async def test_what_a_runtime_noted_without_the_session_is_not_stored_when_it_gets_it_back(
+    settings: BusSettings, package: MakePackage, server: EmbeddedServer
+) -> None:
+    """As one that was stopped and plays on, out of the server's reach, before its client turns to it again."""
+    with FaultyLink(server.url) as link:
+        async with (
+            open_delegation_port(replace(settings, url=link.url, command_timeout_s=0.2)) as old,
+            open_delegation_port(settings) as new,
+        ):
+            await old.submit(package("a"))
+            await new.reopen("session")
+            link.set(Faults(cut=True))
+            old.receipt_nowait("session", Receipt(task_id="a", seq=0, state="heard", session_ms=0))
+            old.promise_nowait("session", "a", "spoken")
+            await anyio.sleep(1.0)  # by now they are tried only twice a second
+            link.heal()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(old.reopen, "session")
+                await anyio.sleep(0.01)
+                old.receipt_nowait("session", Receipt(task_id="a", seq=1, state="heard", session_ms=0))
+            await old.flush()
+            [promise] = (await new.ledger("session")).promises
+            assert (promise.state, promise.receipts) == ("open", ())
 
 
 async def test_whatever_a_runtime_says_of_a_session_that_it_lost_is_refused(
