@@ -16,8 +16,8 @@ from microturn.tools.text import one_line
 
 VALUE_CHARS = 100
 """How much of an argument is read out; about eight seconds of speech. Our choice."""
-LIST_ITEMS = 5
-"""How many items of a list are read out. Our choice."""
+NESTED = 4
+"""How deep lists within lists are read out. Our choice."""
 CUT_OFF = ", and so on"
 """Said in the place of what was cut off, so that nobody approves what they take to be all of it."""
 NOTHING = "nothing"
@@ -29,6 +29,7 @@ UNANSWERED = (
     "`{name}` was not called: the user was asked and gave no answer, which counts as a no. Do not call it again; "
     "tell the user it was not done."
 )
+CORRECTED = "`{name}` was not called: the user has changed the task meanwhile."
 _PARAMETER = re.compile(r"\{([^{}]*)\}")
 _SENTENCE_END = re.compile(r"[?!;:]+|\.(?=\s|$)")
 
@@ -51,25 +52,25 @@ def approval_question(spec: ToolSpec, arguments: dict[str, JsonValue]) -> str:
 
 
 def _spoken(value: JsonValue) -> str:
-    """An argument as it is read out."""
-    match value:
-        case None | {} | []:
-            return NOTHING
-        case bool():
-            return "yes" if value else "no"
-        case list():
-            items = ", ".join(_spoken(item) for item in value[:LIST_ITEMS])
-            return items if len(value) <= LIST_ITEMS else items + CUT_OFF
-        case dict():
-            return _spoken([f"{name} {_spoken(item)}" for name, item in list(value.items())[:LIST_ITEMS]])
-        case _:
-            return _words(str(value))
-
-
-def _words(text: str) -> str:
+    """An argument as it is read out: cleaned, without ends of sentences, and cut with a word that says so."""
+    text = _text(value)
     # Ends of sentences go last, for the text for the ear may have made some of line breaks.
     plain = _SENTENCE_END.sub(",", to_speech(one_line(text, 4 * VALUE_CHARS)))
     plain = " ".join(plain.replace(",,", ",").split()).strip(" ,")
     if len(plain) <= VALUE_CHARS and len(text) <= 4 * VALUE_CHARS:
         return plain or NOTHING
     return plain[:VALUE_CHARS].rsplit(" ", 1)[0].strip(" ,") + CUT_OFF
+
+
+def _text(value: JsonValue, depth: int = 0) -> str:
+    """An argument as plain text, its parts with commas between them."""
+    if value is None or depth == NESTED:
+        return "" if value is None else "and so on"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(_text(item, depth + 1) for item in value[:VALUE_CHARS])
+    if isinstance(value, dict):
+        items = list(value.items())[:VALUE_CHARS]
+        return ", ".join(f"{name} {_text(item, depth + 1)}" for name, item in items)
+    return str(value)

@@ -7,6 +7,7 @@ judged.
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal, TypeAlias
 
 from pydantic import JsonValue
@@ -15,11 +16,14 @@ from microturn.background_agent.engine import Control, Emit
 from microturn.background_agent.journal import call_detail, named_call
 from microturn.background_agent.transcript import Call
 from microturn.protocols import DelegationEvent, Speech
+from microturn.tools import Ask, ToolFailed
 
 PRIORITY = 2
 """A question is said before the facts of other tasks: somebody waits for its answer. Our choice."""
 GRACE_S = 1.0
 """How much longer an answer is waited for than the user is given, for its way here. Our choice."""
+NO_ANSWER = "the user was asked and gave no answer; go on without it"
+NOT_ANSWERED = "the user was asked and does not want to answer; go on without it"
 
 Purpose: TypeAlias = Literal["approval", "tool"]
 """What a question is for: whether a call may be made; something that a running tool has to know."""
@@ -55,6 +59,21 @@ class Questions:
         if asked is None:  # it could not be sent; the run is about to be broken off
             return None
         return await self._control.answer(asked.seq, timeout_s + GRACE_S)
+
+    def of(self, call: Call) -> Ask:
+        """What a running call asks its user with.
+
+        Its questions have numbers, so that a call that is repeated gets the answers that were given before.
+        """
+        numbers = itertools.count()
+
+        async def ask(question: str, *, timeout_s: float = 60.0) -> str:
+            words = await self.ask(question, "tool", call, next(numbers), timeout_s)
+            if not words:
+                raise ToolFailed(NO_ANSWER if words is None else NOT_ANSWERED)
+            return words
+
+        return ask
 
     def _asked(self, text: str, purpose: Purpose, call: Call, number: int) -> DelegationEvent | None:
         """The newest event that asks this and still counts."""

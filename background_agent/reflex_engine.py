@@ -11,13 +11,15 @@ from pathlib import Path
 import anyio
 import platformdirs
 
+from microturn.background_agent.approver import Approver
 from microturn.background_agent.engine import AgentEngine, Control, Emit
 from microturn.background_agent.journal import call_detail
 from microturn.background_agent.narrator import SCHEDULED
+from microturn.background_agent.questions import Questions
 from microturn.background_agent.speech_text import to_speech
 from microturn.background_agent.transcript import Call
 from microturn.protocols import ContextPackage, Speech
-from microturn.tools import Load, ToolContext, ToolRegistry, ToolResult
+from microturn.tools import ToolContext, ToolRegistry, ToolResult
 
 MOST_TRIES = 3
 """Calls that are tried before the request is left to the engine behind."""
@@ -43,9 +45,11 @@ class ReflexEngine:
         fresh = not control.emitted and not control.updates and len(package.intent) <= MOST_CHARS
         matches = tools.matches(package.intent)[:MOST_TRIES] if fresh else []
         for number, match in enumerate(matches):
-            reflex = _Reflex(Call(number, match.tool, match.arguments), package, tools, emit, control.load)
+            reflex = _Reflex(Call(number, match.tool, match.arguments), package, tools, emit, control)
             if not control.has_news and await reflex.answer(self._data_dir):
                 return
+            if reflex.was_refused:
+                break
         await self._behind.run(package, tools, emit, control)
 
 
@@ -53,18 +57,26 @@ class _Reflex:
     """One call that answers a request."""
 
     def __init__(
-        self, call: Call, package: ContextPackage, tools: ToolRegistry, emit: Emit, load: Load
+        self, call: Call, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control
     ) -> None:
         self._call = call
         self._package = package
         self._tools = tools
         self._emit = emit
-        self._load = load
-        self._has_effect = tools.get(call.tool).spec.side_effect != "none"
+        self._control = control
+        self._questions = Questions(emit, control)
+        self._spec = tools.get(call.tool).spec
+        self._has_effect = self._spec.side_effect != "none"
         self._scheduled: list[Speech] = []
+        self.was_refused = False
+        """Whether the user does not approve of it; then no other reading of the request is tried."""
 
     async def answer(self, data_dir: Path) -> bool:
-        """Make the call; say its result and end the task, unless it went wrong."""
+        """Make the call; say its result and end the task, unless it went wrong or the user does not approve of it."""
+        approver = Approver(self._tools, self._questions, self._emit, self._control)
+        self.was_refused = await approver.refused(self._call, self._spec) is not None
+        if self.was_refused:
+            return False
         detail = call_detail(self._call)
         if self._has_effect:
             # Noted before it is made, so that whoever takes over from here does not make it a second time.
@@ -91,7 +103,8 @@ class _Reflex:
             say=self._schedule,
             data_dir=data_dir,
             idempotency_key=ToolContext.key(self._package.task_id, self._call.index),
-            load=self._load,
+            load=self._control.load,
+            ask=self._questions.of(self._call),
         )
 
     async def _schedule(self, speech: Speech) -> None:

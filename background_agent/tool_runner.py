@@ -11,37 +11,28 @@ a repeated attempt goes on with them; what was approved and begun is not asked f
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import anyio
-from pydantic import JsonValue
 
-from microturn.background_agent.approval import DECLINED, ONCE_MORE, UNANSWERED, approval_question
+from microturn.background_agent.approver import Approver
+from microturn.background_agent.chat_client import as_json
 from microturn.background_agent.effect_guard import EffectGuard
 from microturn.background_agent.engine import Control, Emit
 from microturn.background_agent.journal import NOT_KNOWN, UNKNOWN_TEXT, Journal, call_detail
 from microturn.background_agent.narrator import Narrator
 from microturn.background_agent.questions import Questions
+from microturn.background_agent.tracing import tool_span
 from microturn.background_agent.transcript import Call, Outcome
-from microturn.background_agent.yes_no import judge
 from microturn.protocols import ContextPackage, Speech, ToolSpec
-from microturn.tools import Ask, ToolContext, ToolFailed, ToolRegistry, ToolResult
+from microturn.tools import ToolContext, ToolRegistry, ToolResult
 
 READS_KEPT = 4
 """Results of earlier runs, of calls without an effect, that a model is shown again. Our choice."""
 DOUBT = "I was interrupted in the middle of one step, {name}, so I can't tell whether it was done."
 """Said of a call with an effect that may or may not have been made, and is not made again."""
-APPROVAL_TIMEOUT_S = 60.0
-"""How long the user may take to approve a call. Our choice."""
-NO_ANSWER = "the user was asked and gave no answer; go on without it"
-NOT_ANSWERED = "the user was asked and does not want to answer; go on without it"
-_CORRECTED = "`{name}` was not called: the user has changed the task meanwhile."
-_NOT_APPROVED: Final[dict[str, JsonValue]] = {"is_error": True, "outcome": "declined"}
-"""Detail of the end of a call that was never begun."""
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +62,7 @@ class ToolRunner:
         self._journal = journal
         self._control = control
         self._questions = Questions(emit, control)
+        self._approver = Approver(tools, self._questions, emit, control)
         self._in_doubt = set(journal.in_doubt)
 
     async def resume(self) -> list[Outcome]:
@@ -133,42 +125,31 @@ class ToolRunner:
     async def _begin(self, call: Call) -> ToolResult:
         """Ask for a call where it needs asking, note that it is begun, and make it."""
         spec = self._specs.get(call.tool)
-        if spec is not None and spec.approval is not None:
-            refusal = await self._refusal(call, spec)
-            if refusal is not None:
-                text = refusal.format(name=spec.name)
-                await self._emit("tool_finished", text=text, detail=call_detail(call) | _NOT_APPROVED)
-                return ToolResult(text=text, is_error=True)
+        if spec is not None and (refusal := await self._approver.refused(call, spec)) is not None:
+            return refusal
         filler = self._narrator.wait_with(spec.spoken_filler if spec is not None else None)
         await self._emit("tool_started", speech=filler, detail=call_detail(call))
         return await self._make(call)
 
-    async def _refusal(self, call: Call, spec: ToolSpec) -> str | None:
-        """Ask whether a call may be made; why it may not, or None where it may.
-
-        An unclear answer is asked about once more, and then counts as a no, as does none.
-        """
-        question = approval_question(spec, call.arguments)
-        for number, text in enumerate((question, f"{ONCE_MORE} {question}")):
-            words = await self._questions.ask(text, "approval", call, number, APPROVAL_TIMEOUT_S)
-            if words is None and self._control.has_news:
-                return _CORRECTED
-            if not words:
-                return UNANSWERED
-            verdict = judge(words)
-            if verdict != "unclear":
-                return None if verdict == "yes" else DECLINED
-        return DECLINED
-
     async def _make(self, call: Call) -> ToolResult:
         """Make a call that was noted as begun, and note how it ended."""
         started_s = anyio.current_time()
-        result = await self._tools.call(call.tool, call.arguments, self._context(call))
+        result = await self._traced(call)
         duration_s = round(anyio.current_time() - started_s, 4)
         detail = call_detail(call) | {"duration_s": duration_s, "is_error": result.is_error}
         speech: Speech | None = None if result.is_error else self._narrator.result(result.spoken)
         self._guard.has_read(result.text)
         await self._emit("tool_finished", speech=speech, text=result.text, detail=detail)
+        return result
+
+    async def _traced(self, call: Call) -> ToolResult:
+        spec = self._specs.get(call.tool)
+        if spec is None:
+            return await self._tools.call(call.tool, call.arguments, self._context(call))
+        with tool_span(spec, call.call_id) as span:
+            span.arguments(as_json(call.arguments))
+            result = await self._tools.call(call.tool, call.arguments, self._context(call))
+            span.result(result.text, is_error=result.is_error)
         return result
 
     def _context(self, call: Call) -> ToolContext:
@@ -179,21 +160,8 @@ class ToolRunner:
             data_dir=self._data_dir,
             idempotency_key=ToolContext.key(self._package.task_id, call.index),
             load=self._control.load,
-            ask=self._ask_for(call),
+            ask=self._questions.of(call),
         )
-
-    def _ask_for(self, call: Call) -> Ask:
-        """What a running call asks the user with. Its questions have numbers, so that a call that is repeated gets the
-        answers that were given before."""
-        numbers = itertools.count()
-
-        async def ask(question: str, *, timeout_s: float = 60.0) -> str:
-            words = await self._questions.ask(question, "tool", call, next(numbers), timeout_s)
-            if not words:
-                raise ToolFailed(NO_ANSWER if words is None else NOT_ANSWERED)
-            return words
-
-        return ask
 
 
 def _outcome(call: Call, result: ToolResult) -> Outcome:
