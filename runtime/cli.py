@@ -9,10 +9,11 @@ import typer
 
 from microturn import __version__
 from microturn.protocols import MicroturnError
-from microturn.runtime.commands import bus, session, weights
+from microturn.runtime.commands import bus, dead, delegation, session, weights
 from microturn.runtime.commands.complaint import complain
 from microturn.runtime.commands.doctor import doctor
 from microturn.runtime.commands.talk import talk
+from microturn.runtime.commands.top import top
 from microturn.runtime.commands.worker import worker
 
 app = typer.Typer(
@@ -24,8 +25,11 @@ app = typer.Typer(
 )
 app.command()(talk)
 app.command()(worker)
+app.command()(top)
 app.command()(doctor)
 app.add_typer(session.app, name="session")
+app.add_typer(delegation.app, name="delegation")
+app.add_typer(dead.app, name="dead")
 app.add_typer(bus.app, name="bus")
 app.add_typer(weights.app, name="weights")
 

@@ -15,6 +15,7 @@ from uuid import uuid4
 from redis.exceptions import RedisError
 
 from microturn.protocols import ContextPackage, Promise, ProtocolError
+from microturn.protocols.trace_ids import send_ids
 from microturn.runtime.bus._errors import UnknownDeadLetterError, UnrepeatableTaskError
 from microturn.runtime.bus.connection import open_clients
 from microturn.runtime.bus.keys import Keys, Lane, checked_name
@@ -264,8 +265,13 @@ def _package(fields: dict[str, str]) -> ContextPackage | None:
 
 
 def _anew(package: ContextPackage) -> ContextPackage:
-    """The same work as a new task: the old id stands for what was given up."""
+    """The same work as a new task, in a trace of its own: the old id stands for what was given up."""
     task_id = uuid4().hex
     return package.model_copy(
-        update={"task_id": task_id, "idempotency_key": f"{package.session_id}:{task_id}", "running": ()}
+        update={
+            "task_id": task_id,
+            "idempotency_key": f"{package.session_id}:{task_id}",
+            "running": (),
+            "trace": {"traceparent": send_ids(task_id).traceparent},
+        }
     )

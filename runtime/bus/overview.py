@@ -65,7 +65,8 @@ class ServerLoad:
 
     name: str
     """Its address in a cluster; empty where there is one server."""
-    version: str
+    program: str
+    """Its kind and version."""
     memory_bytes: int
     limit_bytes: int
     """0 where it has none."""
@@ -202,8 +203,9 @@ def _server(name: str, info: str) -> ServerLoad:
         found = re.search(rf"^{pattern}:(\S+)", info, re.MULTILINE)
         return found[1] if found else ""
 
-    version = field("valkey_version") or field("redis_version")
-    return ServerLoad(name, version, int(field("used_memory") or 0), int(field("maxmemory") or 0))
+    valkey, redis = field("valkey_version"), field("redis_version")
+    program = f"Valkey {valkey}" if valkey else f"Redis {redis}"
+    return ServerLoad(name, program, int(field("used_memory") or 0), int(field("maxmemory") or 0))
 
 
 def _age_s(since_ms: str, now_ms: int) -> float | None:
