@@ -12,8 +12,11 @@ import anyio.lowlevel
 import pytest
 from pydantic import BaseModel
 
-from microturn.protocols import Speech, UserError
+from microturn.protocols import Isolation, Speech, UserError
 from microturn.tools import Spoken, ToolContext, ToolFailed, ToolRegistry, ToolRetry, UnknownToolError, tool
+from microturn.tools.breaker import FAILURES
+from microturn.tools.builtin import read_artifact
+from microturn.tools.slots import CALLS_OF_A_TASK
 
 pytestmark = pytest.mark.unit
 
@@ -116,7 +119,10 @@ async def test_a_hundred_megabytes_are_cut_to_head_and_tail(context: ToolContext
 
     assert result.truncated and not result.is_error
     assert len(result.text.encode()) <= 1000
-    assert result.text.startswith("xxx") and result.text.endswith("xxx")
+    assert (
+        result.text.startswith("xxx")
+        and f'xxx\n[The whole result is kept: read_artifact(artifact="{result.artifact}")' in result.text
+    )
     left_out = 100_000_000 - result.text.count("x")
     assert f"[... {left_out} bytes left out ...]" in result.text
 
@@ -261,16 +267,89 @@ def test_two_tools_of_one_name_are_refused_unless_one_replaces_the_other() -> No
 
 
 @pytest.mark.parametrize("isolation", ["subprocess", "sandbox"])
-def test_an_isolation_tier_that_does_not_exist_is_refused(isolation: str) -> None:
-    @tool
+def test_a_tool_that_a_child_process_could_not_find_is_refused(isolation: Isolation) -> None:
+    @tool(isolation=isolation)
     async def wild() -> str:
         """Run alone."""
         return ""
 
-    wild.spec = wild.spec.model_copy(update={"isolation": isolation})
-
-    with pytest.raises(UserError, match="not available in this version"):
+    with pytest.raises(UserError, match="inside of a function"):
         ToolRegistry([wild])
+
+
+def test_a_tool_without_its_permissions_is_refused_with_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    @tool(permissions=("mail", "files"))
+    async def post() -> str:
+        """Send something."""
+        return ""
+
+    monkeypatch.setenv("MICROTURN_PERMISSIONS", "files, camera")
+    with pytest.raises(UserError, match="MICROTURN_PERMISSIONS=camera,files,mail"):
+        ToolRegistry([post])
+    with pytest.raises(UserError, match="`files`, `mail`"):
+        ToolRegistry([post], granted=frozenset())
+    monkeypatch.setenv("MICROTURN_PERMISSIONS", "mail,files")
+    assert [spec.name for spec in ToolRegistry([post]).specs()] == ["post"]
+
+
+@pytest.mark.anyio
+async def test_a_tool_that_runs_out_of_time_again_and_again_is_left_alone(context: ToolContext) -> None:
+    registry = ToolRegistry([hangs, echo])
+
+    texts = [(await registry.call("hangs", {}, context)).text for _ in range(FAILURES + 1)]
+
+    assert all("0.01 seconds" in text for text in texts[:FAILURES])
+    assert "left alone" in texts[FAILURES]
+    assert not (await registry.call("echo", {"text": "a"}, context)).is_error
+
+
+@pytest.mark.anyio
+async def test_one_task_gets_only_so_many_calls_at_once_and_others_get_theirs(context: ToolContext) -> None:
+    running: dict[str, int] = {}
+    peak: dict[str, int] = {}
+
+    @tool(max_concurrency=100)
+    async def counted(context: ToolContext) -> str:
+        """Count who runs."""
+        task_id = context.package.task_id
+        running[task_id] = running.get(task_id, 0) + 1
+        peak[task_id] = max(peak.get(task_id, 0), running[task_id])
+        await anyio.lowlevel.checkpoint()
+        running[task_id] -= 1
+        return ""
+
+    other = replace(context, package=context.package.model_copy(update={"task_id": "another"}))
+    registry = ToolRegistry([counted])
+    async with anyio.create_task_group() as group:
+        for each in [context] * 20 + [other] * 2:
+            group.start_soon(registry.call, "counted", {}, each)
+
+    assert peak == {"task": CALLS_OF_A_TASK, "another": 2}
+
+
+@pytest.mark.anyio
+async def test_what_was_left_out_can_be_read_from_the_artifact(context: ToolContext) -> None:
+    @tool(max_result_bytes=1000)
+    async def counts() -> str:
+        """Count."""
+        return " ".join(map(str, range(5000)))
+
+    registry = ToolRegistry([counts, read_artifact])
+    result = await registry.call("counts", {}, context)
+    assert result.truncated and result.artifact is not None and len(result.text.encode()) <= 1000
+    assert f'read_artifact(artifact="{result.artifact}")' in result.text
+
+    pieces, start = "", 0
+    while True:
+        piece = await registry.call(
+            "read_artifact", {"artifact": result.artifact, "start_byte": start}, context
+        )
+        head, _, body = piece.text.partition("\n")
+        pieces += body
+        start += len(body.encode())
+        if "the end" in head:
+            break
+    assert pieces == " ".join(map(str, range(5000)))
 
 
 def test_what_is_not_a_tool_is_refused() -> None:
@@ -298,7 +377,7 @@ def test_a_broken_plugin_is_recorded_and_left_out(monkeypatch: pytest.MonkeyPatc
         e_several=f"{module}:several",
         f_clash=f"{module}:good",
     )
-    monkeypatch.setattr("microturn.tools.registry.entry_points", lambda group: points)
+    monkeypatch.setattr("microturn.tools.plugins.entry_points", lambda group: points)
     monkeypatch.setitem(sys.modules, module, sys.modules[__name__])
 
     registry = ToolRegistry.from_entry_points()

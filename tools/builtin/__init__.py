@@ -1,6 +1,7 @@
 """The tools that come with microturn, offered through the entry point group `microturn.tools`."""
 
 from microturn.tools import AnyTool
+from microturn.tools.builtin.artifact import read_artifact as read_artifact
 from microturn.tools.builtin.calculator import calculator as calculator
 from microturn.tools.builtin.clock import current_time as current_time
 from microturn.tools.builtin.clock import date_after as date_after
@@ -43,6 +44,7 @@ TOOLS: tuple[AnyTool, ...] = (
     list_notes,
     search_notes,
     delete_note,
+    read_artifact,
 )
 """All of them, the ones that are wanted most often first."""
 
@@ -66,6 +68,7 @@ __all__ = (
     "list_timers",
     "make_weather",
     "make_web_search",
+    "read_artifact",
     "read_web_page",
     "search_documents",
     "search_notes",

@@ -13,7 +13,8 @@ import httpx
 
 from microturn.tools import ToolFailed, ToolRetry, tool
 from microturn.tools.builtin.readable import readable_text
-from microturn.tools.builtin.web_guard import GuardedTransport, Resolver, resolve
+from microturn.tools.egress.addresses import Resolver, resolve
+from microturn.tools.egress.transport import GuardedTransport
 
 LIMIT_BYTES = 1_000_000
 """Largest page, both as it travels and after it is decompressed."""

@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from microturn.tools import ToolFailed, ToolRetry
-from microturn.tools.builtin.web_guard import GuardedTransport, is_public, resolve
+from microturn.tools.egress.addresses import is_public, resolve
+from microturn.tools.egress.transport import GuardedTransport
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 

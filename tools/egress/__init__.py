@@ -1,0 +1,8 @@
+"""The way out: which addresses and hosts a tool may reach, and the one guard that keeps it to them.
+
+`guarded_client` is what a tool uses. Knows nothing of pages, models or how a tool is run.
+"""
+
+from microturn.tools.egress.client import guarded_client as guarded_client
+
+__all__ = ("guarded_client",)
