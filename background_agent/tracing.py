@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -23,7 +23,7 @@ from opentelemetry.util.types import AttributeValue
 
 from microturn.protocols import ContextPackage, DelegationEvent, ToolSpec
 from microturn.protocols import telemetry_names as names
-from microturn.protocols.trace_ids import SpanIds, attempt_ids, chosen_ids
+from microturn.protocols.trace_ids import SpanIds, agent_ids, attempt_ids, chosen_ids
 
 TRACER = trace.get_tracer("microturn.background_agent")
 METER = metrics.get_meter("microturn.background_agent")
@@ -64,7 +64,14 @@ class AttemptSpan:
     """An attempt that is being recorded."""
 
     span: Span
+    attempt: int = 1
     _pieces: int = 0
+    _runs: int = 0
+
+    def agent_ids(self, task_id: str) -> AbstractContextManager[None]:
+        """Ids for the agent that runs next: the first run has those by which a later attempt can stand in for it."""
+        self._runs += 1
+        return chosen_ids(agent_ids(task_id, self.attempt)) if self._runs == 1 else nullcontext()
 
     def ended(self, state: str) -> None:
         """Note how the attempt ended."""
@@ -110,7 +117,7 @@ def attempt_span(package: ContextPackage, attempt: int) -> Iterator[AttemptSpan]
     _running.add(1)
     try:
         with _current(_begun(package, attempt, context, links)) as span:
-            recorded = AttemptSpan(span)
+            recorded = AttemptSpan(span, attempt)
             token = _attempt.set(recorded)
             try:
                 yield recorded
@@ -139,15 +146,20 @@ def _begun(package: ContextPackage, attempt: int, context: Context, links: Seque
 
 
 def _stand_in_for(package: ContextPackage, attempt: int, context: Context, sent: SpanContext) -> None:
-    """Record an attempt whose worker fell silent, so that what was recorded in it has a parent."""
+    """Record an attempt whose worker fell silent, and its agent, so that what was recorded in them has a parent."""
     if not sent.is_valid:
         return
     span = _begun(package, attempt, context, [Link(sent)])
-    span.set_attributes(
-        {names.DELEGATION_STATE: names.DELEGATION_LOST, names.ERROR_TYPE: names.DELEGATION_LOST}
-    )
-    span.set_status(Status(StatusCode.ERROR))
-    span.end()
+    with chosen_ids(agent_ids(package.task_id, attempt)):
+        agent = TRACER.start_span(
+            names.AGENT_SPAN.format(agent=package.agent), trace.set_span_in_context(span, Context())
+        )
+    for each in (agent, span):
+        each.set_attributes(
+            {names.DELEGATION_STATE: names.DELEGATION_LOST, names.ERROR_TYPE: names.DELEGATION_LOST}
+        )
+        each.set_status(Status(StatusCode.ERROR))
+        each.end()
 
 
 def _context_of(sent: SpanContext, ids: SpanIds) -> SpanContext:
@@ -167,7 +179,9 @@ def agent_span(package: ContextPackage, engine: str) -> Iterator[Span]:
         names.AGENT_NAME: package.agent,
         names.ENGINE: engine,
     }
-    span = TRACER.start_span(names.AGENT_SPAN.format(agent=package.agent), attributes=labels)
+    attempt = _attempt.get()
+    with nullcontext() if attempt is None else attempt.agent_ids(package.task_id):
+        span = TRACER.start_span(names.AGENT_SPAN.format(agent=package.agent), attributes=labels)
     span.set_attribute(names.CONVERSATION_ID, package.session_id)
     if is_content_wanted():
         span.set_attribute(names.INTENT, package.intent[:CONTENT_LIMIT_CHARS])

@@ -49,6 +49,11 @@ def attempt_ids(task_id: str, attempt: int) -> SpanIds:
     return _ids(task_id, f"attempt {attempt}")
 
 
+def agent_ids(task_id: str, attempt: int) -> SpanIds:
+    """Ids of the first run of an agent in an attempt at a task."""
+    return _ids(task_id, f"agent {attempt}")
+
+
 @contextmanager
 def chosen_ids(ids: SpanIds) -> Iterator[None]:
     """Give the span that is started inside these ids, where the provider asks `ids_to_use` for them."""

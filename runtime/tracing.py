@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from opentelemetry import trace
+from opentelemetry import metrics, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -21,6 +21,11 @@ from microturn.protocols.trace_ids import chosen_ids, send_ids, turn_ids
 from microturn.runtime.events import Delegated, ReceiptIssued, SessionEvent
 
 TRACER = trace.get_tracer("microturn.runtime")
+_WAITS_S = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2]
+"""Bounds of the buckets, in seconds. Our choice."""
+_wait_s = metrics.get_meter("microturn.runtime").create_histogram(
+    names.WEAVE_WAIT_TIME, "s", explicit_bucket_boundaries_advisory=_WAITS_S
+)
 _PROPAGATOR = TraceContextTextMapPropagator()
 REMEMBERED_TASKS = 1024
 """Delegations of a session whose context is kept; that of older ones is computed from their ids."""
@@ -125,5 +130,7 @@ class WeaveTracer:
             },
         )
         if piece.woven_ns is not None:
-            span.set_attribute(names.WEAVE_WAIT, (piece.woven_ns - piece.queued_ns) / 1e9)
+            wait_s = (piece.woven_ns - piece.queued_ns) / 1e9
+            span.set_attribute(names.WEAVE_WAIT, wait_s)
+            _wait_s.record(wait_s, context=trace.set_span_in_context(span, Context()))
         span.end()
