@@ -56,6 +56,7 @@ CLOSE_WITHIN_S = 1.0
 
 CancelOutcome: TypeAlias = Literal["ended", "asked", "unknown", "moved"]
 UpdateOutcome: TypeAlias = Literal["stored", "ended", "full", "unknown", "moved"]
+AnswerOutcome: TypeAlias = Literal["stored", "ended", "unknown", "moved"]
 
 _log = logging.getLogger(__name__)
 
@@ -290,9 +291,7 @@ class DelegationPort:
             seq: number of the event that asked.
             text: the user's words; empty where the user will not answer.
         """
-        item = self._order("answer", task_id, text)
-        item.seq = seq
-        return self._outbox.put_nowait(item)
+        return self._outbox.put_nowait(self._answer_to(task_id, seq, text))
 
     def acknowledge_nowait(self, task_id: str, seq: int) -> None:
         """Note that a task's events up to `seq` were woven. They will not be given again, and leave the inbox."""
@@ -312,7 +311,7 @@ class DelegationPort:
         item = self._submission(package, is_awaited=True)
         self._track(item)
         await self._outbox.put(item)
-        await self._answer(item)
+        await self._until_answered(item)
         if item.outcome == "full":
             raise QueueFullError(
                 f"cannot submit a task: the queue is at its limit of {self._settings.queue_limit}, or the server's "
@@ -331,7 +330,7 @@ class DelegationPort:
         Raises:
             BusUnreachableError: the server did not answer within 30 s.
         """
-        return cast("CancelOutcome", (await self._do("cancel", task_id, reason)) or "unknown")
+        return cast("CancelOutcome", (await self._do(self._order("cancel", task_id, reason))) or "unknown")
 
     async def update(self, task_id: str, text: str) -> UpdateOutcome:
         """Tell a running task what has changed, and wait until the server knows.
@@ -339,7 +338,16 @@ class DelegationPort:
         Raises:
             BusUnreachableError: the server did not answer within 30 s.
         """
-        return cast("UpdateOutcome", (await self._do("update", task_id, text)) or "unknown")
+        return cast("UpdateOutcome", (await self._do(self._order("update", task_id, text))) or "unknown")
+
+    async def answer(self, task_id: str, seq: int, text: str) -> AnswerOutcome:
+        """As `answer_nowait`, and wait until the server knows. `stored` where the question has an answer now.
+
+        Raises:
+            BusUnreachableError: the server did not answer within 30 s.
+        """
+        outcome = await self._do(self._answer_to(task_id, seq, text))
+        return cast("AnswerOutcome", outcome or "unknown")
 
     async def acknowledge(self, task_id: str, seq: int) -> None:
         """As `acknowledge_nowait`, and wait until all that was acknowledged is stored."""
@@ -389,14 +397,18 @@ class DelegationPort:
             epoch=self._sessions.epoch(track.session_id),
         )
 
-    async def _do(self, kind: Literal["cancel", "update"], task_id: str, text: str) -> str | None:
-        item = self._order(kind, task_id, text)
+    def _answer_to(self, task_id: str, seq: int, text: str) -> Item:
+        item = self._order("answer", task_id, text)
+        item.seq = seq
+        return item
+
+    async def _do(self, item: Item) -> str | None:
         item.is_awaited = True
         await self._outbox.put(item)
-        await self._answer(item)
+        await self._until_answered(item)
         return item.outcome
 
-    async def _answer(self, item: Item) -> None:
+    async def _until_answered(self, item: Item) -> None:
         await item.answered.wait()
         if item.error is not None:
             raise item.error

@@ -7,7 +7,7 @@ the server's: a lease is made to run out by telling the server that its entry ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Self, cast
@@ -45,6 +45,7 @@ class Run:
     attempt: int
     next_seq: int
     updates: list[str]
+    answers: dict[int, str] = field(default_factory=dict)
 
     @property
     def task_id(self) -> str:
@@ -61,6 +62,8 @@ class Task:
     """Text of each number that a worker was told was sent."""
     updates: list[str] = field(default_factory=list)
     """Corrections that the bus has taken."""
+    answers: dict[int, str] = field(default_factory=dict)
+    """Answers that the bus has taken, by the number of the question."""
     cancelled: bool = False
     """Whether its owner has asked for that."""
 
@@ -193,6 +196,22 @@ class World:
         if was_open:
             task.updates.append(text)
 
+    async def answer(self, runtime: Runtime, task: Task, number: int, text: str) -> None:
+        """Answer a question; the first answer stays, and only the session's owner can give it."""
+        task_id = task.package.task_id
+        was_open, asked = not await self._is_over(task_id), len(await self._stored(task_id))
+        outcome = await runtime.port.answer(task_id, number, text)
+        if number >= asked:
+            assert outcome == "unknown"
+        elif number in task.answers:
+            assert outcome == "stored"
+        elif runtime is not self.owners[task.package.session_id]:
+            assert outcome != "stored"
+        else:
+            assert outcome == ("stored" if was_open else "ended")
+            if was_open:
+                task.answers[number] = text
+
     async def acknowledge(self, task: Task) -> None:
         """Take in for good what has come of a task so far."""
         owner = self.owners[task.package.session_id]
@@ -276,11 +295,13 @@ class World:
         assert begun.attempt == len(task.attempts) + 1
         assert begun.attempt <= self._settings.max_attempts
         assert list(begun.updates) == task.updates
+        assert begun.answers == task.answers
         stored = await self._stored(task_id)
         assert begun.next_seq == len(stored)
         assert {event.seq: event.text for event in begun.emitted if event.seq in task.sent} == task.sent
         task.attempts.append(begun.attempt)
-        self.runs.append(Run(worker, entry, begun.attempt, begun.next_seq, list(begun.updates)))
+        updates, answers = list(begun.updates), dict(begun.answers)
+        self.runs.append(Run(worker, entry, begun.attempt, begun.next_seq, updates, answers))
 
     async def emit(self, run: Run, *, count: int = 1, again: bool = False, finish: bool = False) -> None:
         """Send so many events in one call, the one before once more with them, the last one as the end."""
@@ -291,6 +312,7 @@ class World:
         after = await self._stored(run.task_id)
         run.updates.extend(result.updates)
         assert run.updates == self.tasks[run.task_id].updates[: len(run.updates)]
+        self._note_answers(run, result.answers)
         assert result.fenced == (not may_speak)
         assert not result.corrected or len(run.updates) > events[-1].revision
         # An end under a number that was used before gets the next one.
@@ -307,7 +329,10 @@ class World:
         may_speak = await self._may_speak(run)
         result = await run.worker.beat(run.entry, run.attempt)
         run.updates.extend(result.updates)
+        self._note_answers(run, result.answers)
         assert result.fenced == (not may_speak)
+        if may_speak:
+            assert run.answers == self.tasks[run.task_id].answers
 
     # The end
 
@@ -399,6 +424,11 @@ class World:
 
     def _tasks_of(self, session_id: str) -> list[str]:
         return [i for i, task in self.tasks.items() if task.package.session_id == session_id]
+
+    def _note_answers(self, run: Run, answers: Mapping[int, str]) -> None:
+        assert not set(run.answers) & set(answers), "an answer was told twice"
+        run.answers |= answers
+        assert run.answers.items() <= self.tasks[run.task_id].answers.items()
 
     def _note(self, receipt: Receipt) -> None:
         assert receipt.words_heard < FORGED_WORDS, "a runtime without the session has stored a receipt"

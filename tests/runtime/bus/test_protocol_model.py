@@ -87,6 +87,12 @@ class Protocol(RuleBasedStateMachine):
         self._lose(lost)
         self._with(self._tasks, task, self.world.update)
 
+    @rule(runtime=PICKS, task=PICKS, number=st.integers(0, 4), text=st.sampled_from(("yes", "")), lost=LOST)
+    def answer(self, runtime: int, task: int, number: int, text: str, lost: int) -> None:
+        self._lose(lost)
+        who = self._runtime(runtime)
+        self._with(self._tasks, task, lambda each: self.world.answer(who, each, number, text))
+
     @rule(task=PICKS)
     def acknowledge(self, task: int) -> None:
         self._with(self._tasks, task, self.world.acknowledge)
