@@ -7,7 +7,6 @@ read. Knows nothing of models, agents or how results travel.
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Coroutine, Iterable
 from types import TracebackType
 from typing import Self
@@ -22,9 +21,10 @@ from microturn.tools.artifacts import Artifacts
 from microturn.tools.breaker import Breaker
 from microturn.tools.context import ToolContext
 from microturn.tools.decorator import AnyTool, Tool
-from microturn.tools.isolation._errors import ChildBrokenError, ChildDiedError
+from microturn.tools.isolation._errors import ChildBrokenError, ChildDiedError, SandboxUnavailableError
 from microturn.tools.isolation.tiers import Tiers
-from microturn.tools.permissions import granted_permissions, require_permissions
+from microturn.tools.isolation.where import where_raised
+from microturn.tools.permissions import PermissionMissingError, granted_permissions, require_permissions
 from microturn.tools.phrases import Match, PhraseBook
 from microturn.tools.plugins import ALLOW_LIST, ENTRY_POINT_GROUP, Plugin, allowed_plugins, find_plugins
 from microturn.tools.result import WHOLE_LIMIT_BYTES, ToolResult, Whole, to_result, to_whole
@@ -58,6 +58,8 @@ class ToolRegistry:
         self._phrases = PhraseBook()
         self.broken: dict[str, str] = {}
         """Entry points that were left out, and why. The reasons are for operators."""
+        self.left_out: dict[str, str] = {}
+        """Single tools of plugins that this machine or this operator does not let run, and what to do about it."""
         for each in tools:
             self.add(each)
 
@@ -76,7 +78,8 @@ class ToolRegistry:
     def from_entry_points(cls, group: str = ENTRY_POINT_GROUP) -> ToolRegistry:
         """Make a registry of what the installed packages offer; a broken plugin is recorded in `broken`.
 
-        microturn's own come first, the others by name. A plugin is taken as a whole or not at all. Where
+        microturn's own come first, the others by name. A plugin is taken as a whole or not at all, except for tools
+        whose permission is not granted or for which no sandbox works: those go to `left_out`. Where
         `MICROTURN_PLUGINS` names plugins, only those are loaded.
         """
         registry = cls()
@@ -171,11 +174,18 @@ class ToolRegistry:
         before = dict(self._tools)
         try:
             for each in plugin.load():
-                self.add(each)
+                self._add_or_leave(each)
         except UserError as error:
             self._tools = before
             self.broken[plugin.name] = str(error)
             _log.warning("tool plugin %s (%s) was left out: %s", plugin.name, plugin.value, error)
+
+    def _add_or_leave(self, added: AnyTool) -> None:
+        try:
+            self.add(added)
+        except (PermissionMissingError, SandboxUnavailableError) as error:
+            self.left_out[added.spec.name] = str(error)
+            _log.warning("%s", error)
 
 
 async def _in_process(called: AnyTool, keywords: dict[str, object], context: ToolContext) -> Whole | None:
@@ -219,7 +229,7 @@ async def _finished(
         return _error(str(error))
     except (Exception, SystemExit) as error:  # noqa: BLE001  # the boundary of the call: recorded, converted
         breaker.succeeded()
-        _log.error("tool %s raised %s at %s", spec.name, type(error).__name__, _where(error))
+        _log.error("tool %s raised %s at %s", spec.name, type(error).__name__, where_raised(error))
         return _error(f"`{spec.name}` failed with an internal error ({type(error).__name__})")
 
 
@@ -240,9 +250,3 @@ async def _fitted(whole: Whole, spec: ToolSpec, context: ToolContext) -> ToolRes
 def _error(text: str, *, retryable: bool = False) -> ToolResult:
     capped = cap(text, _ERROR_LIMIT_BYTES)
     return ToolResult(capped.text, is_error=True, truncated=capped.truncated, retryable=retryable)
-
-
-def _where(error: BaseException) -> str:
-    """Name the line that raised, without the message, which may hold what a user said."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"

@@ -11,6 +11,7 @@ from microturn.tools.builtin.notes import add_note as add_note
 from microturn.tools.builtin.notes import delete_note as delete_note
 from microturn.tools.builtin.notes import list_notes as list_notes
 from microturn.tools.builtin.notes import search_notes as search_notes
+from microturn.tools.builtin.python_code import run_python as run_python
 from microturn.tools.builtin.timers import cancel_timer as cancel_timer
 from microturn.tools.builtin.timers import list_timers as list_timers
 from microturn.tools.builtin.timers import set_timer as set_timer
@@ -45,6 +46,7 @@ TOOLS: tuple[AnyTool, ...] = (
     search_notes,
     delete_note,
     read_artifact,
+    run_python,
 )
 """All of them, the ones that are wanted most often first."""
 
@@ -70,6 +72,7 @@ __all__ = (
     "make_web_search",
     "read_artifact",
     "read_web_page",
+    "run_python",
     "search_documents",
     "search_notes",
     "set_timer",

@@ -26,6 +26,7 @@ from microturn.tools.isolation.frames import Frame, FrameReader, encode
 from microturn.tools.isolation.known_places import KnownPlaces
 from microturn.tools.isolation.limits import ResourceLimits, allow_cpu_s
 from microturn.tools.isolation.syscalls import die_with_parent, forbid
+from microturn.tools.isolation.where import where_raised
 from microturn.tools.result import WHOLE_LIMIT_BYTES, to_whole
 from microturn.tools.text import cap
 
@@ -100,7 +101,7 @@ class Server:
         except MicroturnError as error:
             return {"kind": "failed", "text": str(error)}
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the boundary of the call: told to the parent
-            return {"kind": "internal", "text": type(error).__name__}
+            return {"kind": "internal", "text": type(error).__name__, "where": where_raised(error)}
 
 
 async def _pump(frames: Iterator[Frame], put: MemoryObjectSendStream[Frame]) -> None:

@@ -6,6 +6,7 @@ What it sends is held to the protocol and to limits; a child that does anything 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from microturn.tools.isolation._errors import ChildBrokenError, ChildDiedError
 from microturn.tools.isolation.frames import Frame, FrameError, FrameReader, encode
 from microturn.tools.isolation.launch import Launch
 from microturn.tools.isolation.requests import requested
+from microturn.tools.isolation.where import checked_place
 from microturn.tools.result import Whole
 
 START_LIMIT_S = 30.0
@@ -32,6 +34,8 @@ _CPU_SHARE = 2.0
 """A call may use so many times its time limit of processor time, in threads."""
 _REPORTS_LIMIT = 1000
 """Reports of one call; a flood of them would fill the bus. Our choice."""
+
+_log = logging.getLogger(__name__)
 
 
 class Child:
@@ -202,5 +206,8 @@ def _returned(end: Frame) -> Whole:
     if kind == "failed":
         raise ToolFailed(text)
     if kind == "internal":
-        raise ToolFailed(f"it failed with an internal error ({text[:100]})")
+        _log.error(
+            "a tool in a process of its own raised %s at %s", text[:100], checked_place(end.get("where"))
+        )
+        raise ToolFailed(f"it failed with an internal error ({name})")
     return Whole(text, say)
