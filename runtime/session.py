@@ -112,7 +112,7 @@ class Session:
         self.floor = FloorState()
         self._source = source
         self._port = port
-        self._observers: tuple[Observer, ...] = (WeaveTracer(), *observers)
+        self._observers: tuple[Observer, ...] = (WeaveTracer(session_id), *observers)
         self._typed: deque[str] = deque(maxlen=TYPED_LIMIT)
         self._speaking: dict[str, _Speech] = {}
         self._unheard: list[WordsHeard] = []

@@ -92,6 +92,7 @@ class _Piece:
 class WeaveTracer:
     """An observer that records a span for each piece of a result, when its fate is known."""
 
+    session_id: str
     _headers: dict[str, dict[str, str]] = field(default_factory=dict)
     _pieces: dict[tuple[str, int], _Piece] = field(default_factory=dict)
 
@@ -122,6 +123,7 @@ class WeaveTracer:
             context=_PROPAGATOR.extract(self._context_of(receipt.task_id), Context()),
             start_time=piece.queued_ns,
             attributes={
+                names.CONVERSATION_ID: self.session_id,
                 names.MESSAGE_ID: receipt.task_id,
                 names.EVENT_SEQ: receipt.seq,
                 names.WEAVE_OUTCOME: receipt.state,

@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from microturn._version import __version__
+from microturn.runtime.telemetry.conversation_processor import ConversationProcessor
 from microturn.runtime.telemetry.exporters import ConsoleSpanExporter, FileSpanExporter
 from microturn.runtime.telemetry.logs import own_logs_to
 from microturn.runtime.telemetry.otlp import LogSender, MetricSender, SpanSender
@@ -91,6 +92,7 @@ def _tracer_provider(settings: TelemetrySettings, resource: Resource) -> TracerP
     provider = TracerProvider(
         DelegationSampler(others), resource, shutdown_on_exit=False, id_generator=TaskIdGenerator()
     )
+    provider.add_span_processor(ConversationProcessor())
     for exporter in _span_exporters(settings):
         provider.add_span_processor(
             BatchSpanProcessor(exporter, schedule_delay_millis=EVERY_MS, max_export_batch_size=BATCH_SPANS)

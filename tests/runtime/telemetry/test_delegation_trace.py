@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ import anyio
 import anyio.to_thread
 import httpx
 import pytest
+from pydantic import JsonValue
 
 from microturn.background_agent.scripted_model import CallTools, Line, Say, scripted_model
 from microturn.protocols import telemetry_names as names
@@ -330,19 +332,21 @@ async def test_what_was_said_is_recorded_where_it_is_wanted_and_shown_by_the_vie
     async with scripted_model(*script()) as model:
         monkeypatch.setenv("MICROTURN_MODEL_URL", model.url)
 
-        def run() -> tuple[str, str]:
+        def run() -> tuple[str, list[dict[str, JsonValue]]]:
             with stage(MICROTURN_TRACE_CONTENT="1") as processes:
                 talk = processes.talk("--trace")
                 address = read_until(talk, "traces are shown at").split()[-1]
                 say(talk, f"what about the {ASKED}?")
                 read_until(talk, f"It was a {ANSWERED}")
-                shown = until_shown(address, "execute_tool lookup")
+                shown = until_shown(address, "lookup")
                 end(talk)
                 return address, shown
 
         address, shown = await anyio.to_thread.run_sync(run)
-    assert names.PROCESS_SPAN in shown
-    assert ARGUED in shown
+    assert ARGUED in json.dumps(shown)
+    (send,) = [span for span in read_spans(traces_folder()) if span.name == names.SEND_SPAN]
+    assert {"process", "chat", "execute_tool"} <= {operation(span) for span in shown}
+    assert {span["session_id"] for span in shown} == {send.attributes[names.CONVERSATION_ID]}
     (tool,) = [span for span in read_spans(traces_folder()) if span.name == "execute_tool lookup"]
     assert ARGUED in str(tool.attributes[names.TOOL_ARGUMENTS])
     assert RETURNED in str(tool.attributes[names.TOOL_RESULT])
@@ -350,13 +354,21 @@ async def test_what_was_said_is_recorded_where_it_is_wanted_and_shown_by_the_vie
         httpx.get(address)
 
 
-def until_shown(address: str, name: str) -> str:
-    """Ask the viewer until it has a span of this name; returns all that it has of the conversation."""
+def operation(span: dict[str, JsonValue]) -> JsonValue:
+    """What a span in the viewer does."""
+    metadata = span.get("metadata")
+    assert isinstance(metadata, dict)
+    return metadata.get(names.OPERATION_NAME) or metadata.get(names.MESSAGING_OPERATION)
+
+
+def until_shown(address: str, tool: str) -> list[dict[str, JsonValue]]:
+    """Ask the viewer until it has a call of this tool; returns all that it has of the conversation."""
     for _ in range(200):
-        sessions = httpx.get(f"{address}/api/sessions").json()
-        for session in sessions:
-            shown = httpx.get(f"{address}/api/sessions/{session['id']}/spans").text
-            if name in shown:
+        for session in httpx.get(f"{address}/api/sessions").json():
+            shown: list[dict[str, JsonValue]] = httpx.get(
+                f"{address}/api/sessions/{session['id']}/spans"
+            ).json()
+            if any(span.get("tool_name") == tool for span in shown):
                 return shown
-        anyio.run(anyio.sleep, 0.05)
-    raise AssertionError(f"no span {name!r} in the viewer: {sessions}")
+        time.sleep(0.05)
+    raise AssertionError(f"the viewer has no call of {tool}")
