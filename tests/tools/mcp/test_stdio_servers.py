@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import opentelemetry.trace
 import pytest
+from pydantic import JsonValue
 
 from microturn.tools import ToolContext, ToolRegistry
 from microturn.tools.mcp import Pins, StdioServer
