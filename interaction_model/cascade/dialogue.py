@@ -28,8 +28,14 @@ _ASKS_FOR_MORE = re.compile(
     re.IGNORECASE,
 )
 """How a new request begins. An answer hardly ever does. Our choice."""
+_CHANGES = re.compile(
+    r"\b(?:actually|but|change|changed|instead|make it|mean|meant|not|rather|scratch|sorry|wait)\b",
+    re.IGNORECASE,
+)
+"""How people say that something is to be otherwise; without it, "the blue one" is an answer. Our choice."""
 _DEEP = re.compile(
-    r"\b(?:think|reason|consider)\b(?: \w+){0,3}? (?:hard|harder|carefully|deeply|thoroughly)\b",
+    r"\b(?:think|reason|consider)\b(?: (?:about|again|and|it|long|more|over|really|that|this|through|very)){0,4} "
+    r"(?:hard|harder|carefully|deeply|thoroughly)\b",
     re.IGNORECASE,
 )
 _FAST = re.compile(
@@ -140,7 +146,7 @@ class Dialogue:
         routed = self._router.route(text)
         if not _YES_OR_NO.match(text):
             is_new = routed.intent == "delegate" and routed.is_certain and _ASKS_FOR_MORE.match(text)
-            is_change = routed.intent == "correction" and routed.is_certain
+            is_change = routed.intent == "correction" and routed.is_certain and _CHANGES.search(text)
             if routed.intent in _NO_ANSWER or is_new or is_change:
                 return self.react(text, start_ms, end_ms, last_said)
         return Reaction("answer", actions=(Answer(item_id, text, start_ms, end_ms),))

@@ -89,3 +89,64 @@ def test_the_completed_words_of_a_request_replace_it() -> None:
     (action,) = dialogue().complete("what is six times seven", 0, 10).actions
     assert isinstance(action, Delegate)
     assert action.completes_last
+
+
+class ByTable:
+    """Routes each text to an intent, or doubts."""
+
+    def __init__(self, intent: str, *, is_certain: bool = True) -> None:
+        self._routed = Routed(intent, is_certain)
+
+    def route(self, text: str) -> Routed:
+        return self._routed
+
+
+def answered(text: str, intent: str, *, is_certain: bool = True) -> str:
+    """What a text becomes while a question is open."""
+    reaction = Dialogue(ByTable(intent, is_certain=is_certain), Replies()).answer("item", text, 5, 9)
+    return reaction.intent
+
+
+def test_whatever_is_not_plainly_something_else_answers_an_open_question() -> None:
+    assert answered("to Anna", "delegate", is_certain=False) == "answer"
+    assert answered("mm-hmm", "backchannel") == "answer"
+    assert answered("thanks", "thanks") == "answer"
+    assert answered("book it for five", "delegate") == "answer"
+    assert answered("what time is it", "delegate") == "delegate"
+    assert answered("what time is it", "delegate", is_certain=False) == "answer"
+
+
+def test_a_yes_or_a_no_answers_whatever_follows_it() -> None:
+    for intent in ("stop", "cancel_task", "wait", "correction", "delegate", "backchannel"):
+        assert answered("No, something else", intent) == "answer"
+        assert answered("yes - what is it", intent) == "answer"
+
+
+def test_stops_moments_and_corrections_are_no_answers() -> None:
+    for intent in ("stop", "cancel_task", "wait", "repeat", "correction"):
+        assert answered("the other instead", intent) == intent
+    assert answered("the other instead", "correction", is_certain=False) == "answer"
+    assert answered("the blue one", "correction") == "answer"
+
+
+@pytest.mark.parametrize(
+    ("text", "agent"),
+    [
+        ("Think hard about why the sky is blue.", "deep"),
+        ("What should I cook? Think it through carefully.", "deep"),
+        ("please think very deeply: is it true", "deep"),
+        ("Quickly, what's the capital of Portugal?", "fast"),
+        ("Can you quickly look that up?", "fast"),
+        ("tell me the time quickly please", "fast"),
+        ("How quickly does light travel?", "default"),
+        ("Which animal runs most quickly?", "default"),
+        ("What do you think of hard rock?", "default"),
+        ("I think it is hardly true", "default"),
+        ("What time is it?", "default"),
+    ],
+)
+def test_a_request_says_how_much_thought_it_wants(text: str, agent: str) -> None:
+    reaction = Dialogue(ByTable("delegate"), Replies()).react(text, 0, 1)
+    (action,) = reaction.actions
+    assert isinstance(action, Delegate)
+    assert action.agent == agent
