@@ -4,6 +4,8 @@ pydantic-ai asks the model, reads its stream and keeps the conversation; what th
 tools are run is `TaskRun`'s business. Tools are declared to pydantic-ai as run outside of it, and all calls of one
 answer come here at once, so that there is one door to them. Thoughts of a reasoning model are never spoken.
 
+A cancelled run hangs up on the server at once, but for Gemini, whose client lets go of a stream only some time later.
+
 pydantic-ai's own instrumentation stays off: the spans here have the same names, and none is recorded twice.
 """
 
@@ -16,6 +18,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import platformdirs
+import pydantic_ai
 from pydantic_ai import Agent, AgentRun, CallToolsNode, ModelRequestNode, exceptions
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.messages import (
@@ -42,7 +45,7 @@ from pydantic_ai.usage import RequestUsage, UsageLimits
 from pydantic_graph import End
 
 from microturn.background_agent._errors import ModelBrokeOffError
-from microturn.background_agent.dialect import MAX_CALLS, read_call
+from microturn.background_agent.dialect import EMPTY_REPLY, MAX_CALLS, read_call
 from microturn.background_agent.engine import Control, Emit
 from microturn.background_agent.framing import frame_outcome
 from microturn.background_agent.limits import CHARS_PER_TOKEN, RunLimits, TokenPrices
@@ -61,6 +64,7 @@ from microturn.background_agent.transcript import Outcome
 from microturn.protocols import ContextPackage, ToolSpec
 from microturn.tools import ToolRegistry
 
+pydantic_ai.BANNER_ENABLED = False  # what a worker writes to its terminal is read by programs
 CHANGED: Final = "This was not called: the user has said something else meanwhile."
 """What a model is told of calls that it was about to ask for when it was interrupted."""
 _RETRIES = 1_000
@@ -149,7 +153,7 @@ class _Run:
             context_chars=engine.profile.context_chars,
         )
         self._answer = _Answer()
-        self._is_told_to_answer = False
+        self._must_answer = False
 
     async def go(self) -> None:
         """Let the agent work until there is an answer or a limit is met."""
@@ -195,27 +199,32 @@ class _Run:
                     return False
                 self._tell(steps)
                 await self._listen(node, steps)
-            elif isinstance(node, CallToolsNode) and await self._is_answered(node):
-                return True
-            if run.has_news:
-                self._tell(steps)
+            elif isinstance(node, CallToolsNode):
+                if await self._is_answered(node):
+                    return True
+                if self._answer.says_nothing:
+                    steps.enqueue(EMPTY_REPLY)
+                # Now, and not with the next request: an agent with nothing left to be told would end here.
+                self._tell_news(steps)
             node = await steps.next(node)
         return False
 
     def _tell(self, steps: AgentRun[_Run, str]) -> None:
-        """Put into the next request what the model does not know yet."""
-        if news := self.task_run.news():
-            self._is_told_to_answer = False
-            steps.enqueue("\n\n".join(news))
-        if self.task_run.must_answer and not self._is_told_to_answer:
-            self._is_told_to_answer = True
+        """Put into the next request what the model does not know yet, and decide whether it may call tools."""
+        self._tell_news(steps)
+        was_told, self._must_answer = self._must_answer, self.task_run.must_answer
+        if self._must_answer and not was_told:
             steps.enqueue(NO_MORE_TOOLS)
+
+    def _tell_news(self, steps: AgentRun[_Run, str]) -> None:
+        if news := self.task_run.news():
+            steps.enqueue("\n\n".join(news))
 
     async def _is_answered(self, node: CallToolsNode[_Run, str]) -> bool:
         """Whether the answer that has come ends the task; then it has been sent."""
         run, answer = self.task_run, self._answer
         text = answer.visible.strip()
-        if run.has_news:
+        if answer.is_left or run.has_news:
             run.narrator.drop_remark()
         elif not node.model_response.tool_calls or answer.is_cut:
             if text:
@@ -288,7 +297,7 @@ class _Run:
         profile, run = self._engine.profile, self.task_run
         return ModelSettings(
             max_tokens=max(1, min(profile.step_tokens, run.spending.tokens_left)),
-            tool_choice="none" if run.must_answer else "auto",
+            tool_choice="none" if self._must_answer else "auto",
             timeout=profile.limits.first_byte_s,
             max_retries=profile.limits.retries,
         )
@@ -297,14 +306,14 @@ class _Run:
         """Run the calls of one answer through the door to the tools; what each gave, framed as data."""
         run = self.task_run
         results = DeferredToolResults()
-        if self._answer.is_left or run.must_answer:
+        if self._answer.is_left or self._must_answer:
             if not self._answer.is_left:
                 run.note_fault()
             text = CHANGED if self._answer.is_left else NO_MORE_TOOLS
             results.calls.update({call.tool_call_id: text for call in asked})
             return results
         calls = [
-            read_call(number, part.tool_name, part.args_as_json_str())
+            read_call(number, part.tool_name, _arguments(part))
             for number, part in enumerate(asked[:MAX_CALLS], start=run.next_call)
         ]
         told = {outcome.call.index: self._framed(outcome) for outcome in await run.run_calls(calls)}
@@ -315,6 +324,11 @@ class _Run:
 
     def _framed(self, outcome: Outcome) -> str:
         return frame_outcome(outcome, self._engine.profile.result_bytes)
+
+
+def _arguments(part: ToolCallPart) -> str:
+    """The arguments as the model wrote them, right or wrong."""
+    return part.args if isinstance(part.args, str) else part.args_as_json_str()
 
 
 @dataclass(slots=True)
@@ -334,6 +348,11 @@ class _Answer:
     def visible(self) -> str:
         """What of it is meant for the user."""
         return without_thinking(self.text)
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether its text is nothing but thoughts, which pydantic-ai would take for an answer."""
+        return bool(self.text.strip()) and not self.visible.strip()
 
     @property
     def is_broken_off(self) -> bool:

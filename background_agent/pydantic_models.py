@@ -28,6 +28,8 @@ _EXTRAS: Final = {"openai": "agents", "anthropic": "anthropic", "google": "gemin
 """The extra with which a provider's client comes."""
 _REJECTED = (exceptions.ModelRequestRejectedError, exceptions.ModelQuotaExceededError)
 """Errors that repeating the request cannot mend."""
+_NO_TAGS: Final = ("<\0>", "</\0>")
+"""pydantic-ai finds a tag only where it comes alone; thoughts in a text are taken out by `thinking` instead."""
 
 
 def model_of(name: str, *, url: str | None = None, key: str | None = None) -> Model:
@@ -65,12 +67,19 @@ def _openai(model: str, url: str | None, key: str | None) -> Model:
         from pydantic_ai.providers.openai import OpenAIProvider
 
         return OpenAIChatModel(model, provider=OpenAIProvider(api_key=key))
+    from pydantic_ai.profiles.openai import OpenAIModelProfile
     from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
     # Servers of one's own want no key, but the client insists on one.
-    return OpenAIChatModel(
-        model, provider=OpenAICompatibleProvider("openai-compatible", base_url=url, api_key=key or "none")
+    profile = OpenAIModelProfile(
+        openai_chat_supports_max_completion_tokens=False,  # most such servers know it by its older name
+        openai_chat_streaming_requires_finish_reason=True,
+        thinking_tags=_NO_TAGS,
     )
+    provider = OpenAICompatibleProvider(
+        "openai-compatible", base_url=url, api_key=key or "none", profile=profile
+    )
+    return OpenAIChatModel(model, provider=provider)
 
 
 def _anthropic(model: str, url: str | None, key: str | None) -> Model:

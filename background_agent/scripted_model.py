@@ -1,12 +1,13 @@
 """A model server that answers from a script, over real HTTP on the loopback interface: to test engines with.
 
-It plays the good cases and the bad ones: busy, silent, stuck, broken off. Knows nothing of models.
+It plays the good cases and the bad ones, in the forms of several interfaces: busy, silent, stuck, broken off, without
+end. Knows nothing of models.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -15,7 +16,10 @@ import anyio
 from anyio.abc import SocketAttribute, SocketStream
 from pydantic import JsonValue
 
-_PIECE_CHARS = 7
+from microturn.background_agent.model_wires import ToolCalls, Wire, WireName, wire_of
+
+_LAST_CHUNK = b"0\r\n\r\n"
+"""How a body in chunks ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +27,18 @@ class Say:
     """Stream a text, a few characters at a time, and end well."""
 
     text: str
-    finish_reason: str = "stop"
+    finish_reason: Literal["stop", "length"] = "stop"
+    thought: str = ""
+    """What the model thinks aloud before."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallTools:
     """Ask for native tool calls: pairs of a name and arguments as JSON text, which may be wrong on purpose."""
 
-    calls: tuple[tuple[str, str], ...]
+    calls: ToolCalls
     text: str = ""
+    thought: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +56,20 @@ class Fail:
     """`hang`: send nothing more. `cut`: drop the connection. `end`: end the stream without a finish reason.
     `error`: report an error in the stream."""
     text: str = ""
+    thought: str = ""
     sends_head: bool = True
     """Whether anything is sent at all."""
 
 
-Line: TypeAlias = Say | CallTools | Refuse | Fail
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """Stream the same text, or the same thought, until the client hangs up. On interfaces with blocks, many of them."""
+
+    text: str = ""
+    thought: str = ""
+
+
+Line: TypeAlias = Say | CallTools | Refuse | Fail | GoOn
 
 
 @dataclass(slots=True)
@@ -63,10 +79,18 @@ class ScriptedModel:
     script: list[Line]
     """Answers still to be given, the first one first; a request beyond them is refused with status 418."""
     url: str = ""
+    """Base of an OpenAI-compatible interface."""
+    root: str = ""
+    """The address alone, which is the base of the others."""
+    wire: WireName = "openai"
     requests: list[dict[str, JsonValue]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     hung_up: anyio.Event = field(default_factory=anyio.Event)
     """Set when a client closes its connection while the server hangs."""
+
+    def told(self, request: int = -1) -> str:
+        """All that a request says, in any interface, as JSON text."""
+        return json.dumps(self.requests[request], ensure_ascii=False)
 
     def messages(self, request: int = -1) -> list[tuple[str, str]]:
         """The messages of a request as pairs of role and content."""
@@ -77,22 +101,22 @@ class ScriptedModel:
 
 
 @asynccontextmanager
-async def scripted_model(*script: Line) -> AsyncIterator[ScriptedModel]:
+async def scripted_model(*script: Line, wire: WireName = "openai") -> AsyncIterator[ScriptedModel]:
     """Serve a script for as long as the block runs; `url` is the base of the interface."""
-    model = ScriptedModel(list(script))
+    model = ScriptedModel(list(script), wire=wire)
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    model.url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/v1"
+    model.root = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
+    model.url = f"{model.root}/v1"
 
     async def handle(client: SocketStream) -> None:
         async with client:
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream):
                 await _answer(model, client)
 
-    async with anyio.create_task_group() as group:
+    async with listener, anyio.create_task_group() as group:
         group.start_soon(listener.serve, handle)
         yield model
         group.cancel_scope.cancel()
-    await listener.aclose()
 
 
 async def _answer(model: ScriptedModel, client: SocketStream) -> None:
@@ -101,22 +125,33 @@ async def _answer(model: ScriptedModel, client: SocketStream) -> None:
     model.requests.append(body)
     model.keys.append(key)
     line = model.script.pop(0) if model.script else Refuse(418)
+    wire = wire_of(model.wire)
     match line:
         case Refuse(status):
             await client.send(
                 f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
             )
-        case Say(text, finish_reason):
+        case Say(text, finish_reason, thought):
             await _head(client)
-            await _stream_text(client, text)
-            await _end(client, finish_reason)
-        case CallTools(calls, text):
+            await _send(client, wire.begin())
+            await _send(client, wire.thought(thought))
+            await _send(client, wire.text(text))
+            await _send(client, wire.end(finish_reason))
+            await client.send(_LAST_CHUNK)
+        case CallTools(calls, text, thought):
             await _head(client)
-            await _stream_text(client, text)
-            await _stream_calls(client, calls)
-            await _end(client, "tool_calls")
+            await _send(client, wire.begin())
+            await _send(client, wire.thought(thought))
+            await _send(client, wire.text(text))
+            await _send(client, wire.calls(calls))
+            await _send(client, wire.end("tool_calls"))
+            await client.send(_LAST_CHUNK)
         case Fail():
-            await _fail(model, client, line)
+            await _fail(model, client, wire, line)
+        case GoOn():
+            await _head(client)
+            await _send(client, wire.begin())
+            await _go_on_for_ever(model, client, wire, line)
 
 
 async def _request(client: SocketStream) -> tuple[dict[str, JsonValue], str]:
@@ -133,21 +168,37 @@ async def _request(client: SocketStream) -> tuple[dict[str, JsonValue], str]:
     return body, headers.get("authorization", "")
 
 
-async def _fail(model: ScriptedModel, client: SocketStream, line: Fail) -> None:
+async def _fail(model: ScriptedModel, client: SocketStream, wire: Wire, line: Fail) -> None:
     if line.sends_head:
         await _head(client)
-        await _stream_text(client, line.text)
+        await _send(client, wire.begin())
+        await _send(client, wire.thought(line.thought))
+        await _send(client, wire.text(line.text))
     if line.how == "hang":
-        try:
-            while True:
-                await client.receive()
-        finally:
-            model.hung_up.set()
+        await _until_hung_up(model, client)
     elif line.how == "error":
-        await _event(client, {"error": {"message": "out of memory", "code": 500}})
-        await client.send(b"0\r\n\r\n")
+        await _send(client, wire.error())
+        await client.send(_LAST_CHUNK)
     elif line.how == "end":
-        await client.send(b"0\r\n\r\n")
+        await client.send(_LAST_CHUNK)
+
+
+async def _until_hung_up(model: ScriptedModel, client: SocketStream) -> None:
+    try:
+        while True:
+            await client.receive()
+    finally:
+        model.hung_up.set()
+
+
+async def _go_on_for_ever(model: ScriptedModel, client: SocketStream, wire: Wire, line: GoOn) -> None:
+    """Stream the same again and again until the client hangs up."""
+    try:
+        while True:
+            await _send(client, wire.thought(line.thought))
+            await _send(client, wire.text(line.text))
+    finally:
+        model.hung_up.set()
 
 
 async def _head(client: SocketStream) -> None:
@@ -155,37 +206,6 @@ async def _head(client: SocketStream) -> None:
     await client.send(head.encode())
 
 
-async def _event(client: SocketStream, event: JsonValue) -> None:
-    data = f"data: {json.dumps(event)}\n\n".encode()
-    await client.send(f"{len(data):x}\r\n".encode() + data + b"\r\n")
-
-
-async def _delta(client: SocketStream, delta: JsonValue, finish_reason: str | None = None) -> None:
-    await _event(client, {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
-
-
-async def _stream_text(client: SocketStream, text: str) -> None:
-    for start in range(0, len(text), _PIECE_CHARS):
-        await _delta(client, {"content": text[start : start + _PIECE_CHARS]})
-
-
-async def _stream_calls(client: SocketStream, calls: Sequence[tuple[str, str]]) -> None:
-    """Send each call in pieces: its name first, then its arguments."""
-    for index, (name, arguments) in enumerate(calls):
-        named: JsonValue = {"index": index, "id": f"id{index}", "function": {"name": name, "arguments": ""}}
-        await _delta(client, {"tool_calls": [named]})
-        for start in range(0, len(arguments), _PIECE_CHARS):
-            piece: JsonValue = {"arguments": arguments[start : start + _PIECE_CHARS]}
-            await _delta(client, {"tool_calls": [{"index": index, "function": piece}]})
-
-
-async def _end(client: SocketStream, finish_reason: str) -> None:
-    await _delta(client, {}, finish_reason)
-    usage: JsonValue = {
-        "prompt_tokens": 10,
-        "completion_tokens": 5,
-        "prompt_tokens_details": {"cached_tokens": 8},
-    }
-    await _event(client, {"choices": [], "usage": usage})
-    data = b"data: [DONE]\n\n"
-    await client.send(f"{len(data):x}\r\n".encode() + data + b"\r\n0\r\n\r\n")
+async def _send(client: SocketStream, events: Iterable[bytes]) -> None:
+    for event in events:
+        await client.send(f"{len(event):x}\r\n".encode() + event + b"\r\n")
