@@ -5,7 +5,9 @@ Knows nothing of how progress or speech travels: whoever calls the registry hand
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -93,15 +95,33 @@ class ToolContext:
         async def say(speech: Speech) -> None:
             await self.say(speech.model_copy(update={"text": one_line(speech.text, SPEECH_LIMIT_CHARS)}))
 
+        clock = _Standstill(limit)
+
         async def ask(question: str, *, timeout_s: float = 60.0) -> str:
-            cleaned = one_line(question, QUESTION_LIMIT_CHARS)
-            if limit is None:
-                return await self.ask(cleaned, timeout_s=timeout_s)
-            left_s = limit.deadline - anyio.current_time()
-            limit.deadline = float("inf")
-            try:
-                return await self.ask(cleaned, timeout_s=timeout_s)
-            finally:
-                limit.deadline = anyio.current_time() + left_s
+            with clock.stopped():
+                return await self.ask(one_line(question, QUESTION_LIMIT_CHARS), timeout_s=timeout_s)
 
         return replace(self, progress=progress, say=say, ask=ask)
+
+
+class _Standstill:
+    """Stops the time of a scope while at least one question waits for its answer."""
+
+    def __init__(self, limit: anyio.CancelScope | None) -> None:
+        self._limit = limit or anyio.CancelScope()
+        self._open = 0
+        self._left_s = math.inf
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop it for as long as the block."""
+        if not self._open:
+            self._left_s = self._limit.deadline - anyio.current_time()
+            self._limit.deadline = math.inf
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+            if not self._open:
+                self._limit.deadline = anyio.current_time() + self._left_s

@@ -223,3 +223,23 @@ def test_a_type_that_cannot_be_resolved_is_explained() -> None:
 
     with pytest.raises(UserError, match="top level"):
         tool(lost)
+
+
+async def sends(to: str, text: str = "") -> str:
+    """Send a message."""
+    return f"{to}: {text}"
+
+
+def test_an_approval_names_parameters() -> None:
+    made = tool(approval="Shall I send {text} to {to}?")(sends)
+    assert made.spec.approval == "Shall I send {text} to {to}?"
+    assert tool(sends).spec.approval is None
+
+
+@pytest.mark.parametrize(
+    "approval",
+    ["", "  ", "Send to {whom}?", "Send to {to.__class__}?", "Send to {}?", "Send to {to?", "Send to to}?"],
+)
+def test_an_approval_that_cannot_be_asked_is_refused(approval: str) -> None:
+    with pytest.raises(UserError, match="approval"):
+        tool(approval=approval)(sends)
