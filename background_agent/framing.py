@@ -1,19 +1,43 @@
 """Frames what a tool returned, so that a model can tell data from instructions.
 
 The text of a web page or a document may try to close its frame or to pose as the user; nothing in it can, because
-whatever looks like the frame is broken up.
+whatever looks like the frame, or like a mark by which models tell roles apart, is broken up.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from microturn.background_agent.transcript import Outcome
 from microturn.tools.text import cap, clean
 
-_FRAME_LIKE = re.compile(r"<(?=\s*/?\s*result\b)", re.IGNORECASE)
-_CONTROL_LIKE = re.compile(r"<(?=\|)|\[(?=/?INST\])", re.IGNORECASE)
-"""The marks by which chat templates tell roles apart."""
+_OPENING = "<＜﹤‹〈⟨〈❬❰˂ᐸ⋖≺《«"
+"""What is, or looks like, the beginning of a tag."""
+_SLASHES = "/／⁄∕⧸"
+_WORD = r"[\w\u200c\u200d\u0300-\u036f.:-]{1,40}"
+_TAG_LIKE = re.compile(rf"[{_OPENING}](?=[{_OPENING}\s]*[{_SLASHES}]?\s*({_WORD}))")
+_ROLE_TAGS = re.compile(
+    r"results?|tools?|(tool|function)s?[_-](calls?|results?|uses?|responses?|outputs?)|functions?|invoke|parameter|"
+    r"system|sys|user|human|assistant|developer|model|instructions?|messages?|think(ing)?|"
+    r"s|bos|eos|im_(start|end)|(start|end)_of_(turn|role|text)|task|context|prompt"
+)
+"""Words that make a tag look like one of ours, or of a model's. Those of HTML are not among them."""
+_CONTROL_LIKE = re.compile(
+    rf"[{_OPENING}](?=\s*[|｜])|"
+    r"\[(?=\s*/?\s*(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT)\s*\])",
+    re.IGNORECASE,
+)
+"""The marks by which chat templates tell roles apart. Source: the templates of Llama, Mistral, Qwen, Gemma, Phi,
+DeepSeek and gpt-oss."""
+_ROLE_LINE = re.compile(
+    r"^(?=[ \t#*_>]*(?:system|user|human|assistant|developer|tool|instructions?|response|task|"
+    r"conversation so far)[ \t*_]*[:：])",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""Where a line begins as one does in a written-out conversation."""
+_LOOKALIKES = str.maketrans("аеорсухіѕтмкнвԁԍɡιορετυνκαѵᴏꞵℓ", "aeopcyxistmkhbdggiopetuvkavobl")
+"""Letters of other scripts that look like Latin ones, as far as they occur in the words above."""
 _NOT_IN_NAMES = re.compile(r"[^\w.-]")
 
 
@@ -24,7 +48,7 @@ def disarmed(text: str) -> str:
 
 def frame_result(tool: str, text: str, limit_bytes: int) -> str:
     """The text of a tool's result with its provenance, at most about `limit_bytes` long."""
-    body = disarmed(_FRAME_LIKE.sub("(", cap(text, limit_bytes).text))
+    body = disarmed(_ROLE_LINE.sub("| ", _TAG_LIKE.sub(_broken_up, cap(text, limit_bytes).text)))
     return f'<result tool="{_NOT_IN_NAMES.sub("", tool)[:64]}">\n{body}\n</result>'
 
 
@@ -35,3 +59,13 @@ def frame_outcome(outcome: Outcome, limit_bytes: int) -> str:
         return framed
     advice = "Correct the arguments and call it again." if outcome.retryable else "Do not repeat this call."
     return f"{framed}\nThat call failed. {advice}"
+
+
+def _broken_up(found: re.Match[str]) -> str:
+    """What stands in place of the beginning of a tag: itself, unless the tag poses as something."""
+    word = "".join(
+        letter
+        for letter in unicodedata.normalize("NFKD", found[1]).casefold().translate(_LOOKALIKES)
+        if not unicodedata.combining(letter) and letter not in "\u200c\u200d"
+    )
+    return "(" if any(_ROLE_TAGS.fullmatch(part) for part in re.split(r"[:.]", word)) else found[0]

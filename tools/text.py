@@ -5,6 +5,7 @@ Knows nothing of tools.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 _MARKER_ROOM_BYTES = 48
@@ -14,24 +15,37 @@ _HIDDEN: dict[int, int | None] = {
     **dict.fromkeys(c for c in range(0x20) if c not in (0x09, 0x0A)),
     **dict.fromkeys(range(0x7F, 0xA0)),  # delete and the C1 controls
     **dict.fromkeys((0x061C, 0x200B, 0x200E, 0x200F, 0xFEFF)),  # direction marks, zero-width spaces
+    **dict.fromkeys((0x00AD, 0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0)),  # shown as nothing
+    **dict.fromkeys(range(0x180B, 0x1810)),  # Mongolian selectors and vowel separator
+    **dict.fromkeys(range(0xFE00, 0xFE0E)),  # variation selectors other than those of emoji
+    **dict.fromkeys(range(0xFFF9, 0xFFFC)),  # annotations
+    **dict.fromkeys(range(0x1D173, 0x1D17B)),  # musical formatting
     **dict.fromkeys(range(0x202A, 0x202F)),  # direction embeddings and overrides
     **dict.fromkeys(range(0x2060, 0x2070)),  # invisible operators, direction isolates
-    **dict.fromkeys(range(0xE0000, 0xE0080)),  # tags, which can carry a whole hidden text
+    **dict.fromkeys(range(0xE0000, 0xE1000)),  # tags and selectors, which can carry a whole hidden text
     **dict.fromkeys(range(0xD800, 0xE000), 0xFFFD),  # lone surrogates, which no wire takes
     0x0D: None,
     0x2028: 0x0A,
     0x2029: 0x0A,
 }
 
+_TERMINAL = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b[\]PX^_]|\x9d)[^\x07\x1b\x9c]*|\x1b.")
+"""Commands to a terminal. Source: ECMA-48, sections 5.3 to 5.6."""
+_JOINERS = re.compile("([\u200c\u200d\ufe0e\ufe0f]{2})[\u200c\u200d\ufe0e\ufe0f]+")
+"""No script and no emoji needs more than two in a row; a long row can carry hidden text."""
+
 
 def clean(text: str) -> str:
-    """Take out control, direction and invisible characters; line breaks and tabs stay.
+    """Take out control, direction and invisible characters, and commands to terminals; line breaks and tabs stay.
 
-    The joiners U+200C and U+200D stay too: scripts and emoji need them.
+    The joiners U+200C and U+200D and the selectors U+FE0E and U+FE0F stay too, two in a row at most: scripts and
+    emoji need them.
 
     Source: Unicode Technical Report 36, sections on bidirectional text and on invisible characters.
     """
-    return text.replace("\r\n", "\n").translate(_HIDDEN)
+    if "\x1b" in text or "\x9b" in text or "\x9d" in text:
+        text = _TERMINAL.sub("", text)
+    return _JOINERS.sub(r"\1", text.replace("\r\n", "\n").translate(_HIDDEN))
 
 
 def one_line(text: str, limit_chars: int) -> str:

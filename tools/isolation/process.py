@@ -206,8 +206,8 @@ def _returned(end: Frame) -> Whole:
     if kind == "failed":
         raise ToolFailed(text)
     if kind == "internal":
-        _log.error(
-            "a tool in a process of its own raised %s at %s", text[:100], checked_place(end.get("where"))
-        )
+        name = text if text.isidentifier() and len(text) < 100 else "an error"
+        place = checked_place(end.get("where"))
+        _log.error("a tool in a process of its own raised %s at %s", name, place)
         raise ToolFailed(f"it failed with an internal error ({name})")
     return Whole(text, say)
