@@ -87,7 +87,7 @@ async def serve(
     Raises:
         UnavailableError: the engine or the server cannot be reached.
     """
-    async with open_engine(tools) as engine, open_worker_port(settings) as port:
+    async with tools, open_engine(tools) as engine, open_worker_port(settings) as port:
         worker = Worker(
             port,
             engine,

@@ -17,10 +17,9 @@ _ALWAYS = frozenset({names.PROCESS_SPAN, names.FLIGHT_SPAN, names.WEAVE_SPAN})
 
 
 class DelegationSampler(Sampler):
-    """Records roots that belong to a delegation or tell of a fault, and leaves the others to another sampler.
+    """Records roots that belong to a delegation or tell of a fault, with all in them, and leaves the rest to another.
 
-    A span with a parent follows the other sampler, which is based on the parent unless the operator says otherwise. An
-    operator who turns all sampling off gets none of ours either.
+    An operator who turns all sampling off gets none of ours either.
     """
 
     def __init__(self, others: Sampler) -> None:
@@ -38,9 +37,10 @@ class DelegationSampler(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         """Decide, as the SDK asks for each span."""
-        is_root = not get_current_span(parent_context).get_span_context().is_valid
+        parent = get_current_span(parent_context).get_span_context()
         is_ours = name in _ALWAYS or names.MESSAGE_ID in (attributes or {})
-        if is_root and is_ours and not self._is_off:
+        is_wanted = parent.trace_flags.sampled if parent.is_valid else is_ours
+        if is_wanted and not self._is_off:
             return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, trace_state)
         return self._others.should_sample(
             parent_context, trace_id, name, kind, attributes, links, trace_state

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import anyio
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -12,8 +14,10 @@ from microturn.background_agent import tracing
 from microturn.background_agent.engine import Control, Emit
 from microturn.background_agent.testing import InMemoryWorkerBus
 from microturn.background_agent.worker import Worker
-from microturn.protocols import ContextPackage
+from microturn.protocols import ContextPackage, DelegationEvent, EventKind, ToolSpec
 from microturn.protocols import telemetry_names as names
+from microturn.protocols.trace_ids import attempt_ids
+from microturn.runtime.telemetry.sampling import TaskIdGenerator
 from microturn.tools import ToolRegistry
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
@@ -88,3 +92,80 @@ async def test_a_package_without_a_trace_begins_one(spans: InMemorySpanExporter)
     (span,) = spans.get_finished_spans()
     assert span.parent is None
     assert span.links == ()
+
+
+async def test_a_later_attempt_stands_in_for_the_one_before_and_is_linked_to_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(id_generator=TaskIdGenerator())
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(tracing, "TRACER", provider.get_tracer("test"))
+    with tracing.attempt_span(PACKAGE, 3) as attempt:
+        attempt.ended("final")
+    lost_agent, lost, third = exporter.get_finished_spans()
+    assert lost.context is not None
+    assert lost.context.span_id == attempt_ids("task-1", 2).span_id
+    assert lost_agent.parent == lost.context
+    assert lost.attributes is not None
+    assert lost.attributes[names.DELEGATION_STATE] == names.DELEGATION_LOST
+    assert [link.context.span_id for link in third.links] == [
+        int(SPAN_ID, 16),
+        attempt_ids("task-1", 1).span_id,
+    ]
+    assert {f"{span.context.trace_id:032x}" for span in (lost_agent, lost, third) if span.context} == {
+        TRACE_ID
+    }
+
+
+def test_of_many_events_the_first_every_tenth_and_the_last_are_kept(spans: InMemorySpanExporter) -> None:
+    with tracing.attempt_span(PACKAGE, 1):
+        for seq in range(1, 26):
+            kind: EventKind = "final" if seq == 25 else "partial"
+            tracing.note_sent([DelegationEvent(task_id="task-1", attempt=1, seq=seq, kind=kind)])
+    (span,) = spans.get_finished_spans()
+    assert [event.attributes[names.EVENT_SEQ] for event in span.events if event.attributes] == [1, 11, 21, 25]
+
+
+def test_a_tool_call_that_an_engine_records_itself_is_there_once(spans: InMemorySpanExporter) -> None:
+    spec = ToolSpec(name="lookup", description="", parameters={}, side_effect="unsafe")
+    with (
+        tracing.TRACER.start_as_current_span("execute_tool lookup"),
+        tracing.tool_span(spec, "call-1") as tool,
+    ):
+        tool.result("a secret", is_error=True)
+    (span,) = spans.get_finished_spans()
+    assert span.attributes is not None
+    assert span.attributes[names.TOOL_CALL_ID] == "call-1"
+    assert span.attributes[names.ERROR_TYPE] == tracing.TOOL_ERROR
+    assert "secret" not in span.to_json()
+
+
+def test_content_is_recorded_only_where_it_is_wanted(
+    spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(tracing.CONTENT_VARIABLE, "1")
+    spec = ToolSpec(name="lookup", description="", parameters={})
+    with tracing.agent_span(PACKAGE, "loop"), tracing.tool_span(spec, "call-1") as tool:
+        tool.arguments('{"about": "x"}')
+        tool.result("y" * 10_000, is_error=False)
+    inner, outer = spans.get_finished_spans()
+    assert inner.attributes is not None
+    assert outer.attributes is not None
+    assert outer.attributes[names.INTENT] == "a secret wish"
+    assert inner.attributes[names.TOOL_ARGUMENTS] == '{"about": "x"}'
+    assert inner.attributes[names.TOOL_RESULT] == "y" * tracing.CONTENT_LIMIT_CHARS
+
+
+def test_an_error_leaves_its_kind_and_a_cancellation_is_no_fault(spans: InMemorySpanExporter) -> None:
+    for error in (ValueError("a secret"), asyncio.CancelledError()):
+        with pytest.raises(type(error)), tracing.chat_span("m", "openai") as chat:
+            chat.input_tokens = 7
+            chat.chunk()
+            raise error
+    failed, cancelled = spans.get_finished_spans()
+    assert failed.attributes is not None
+    assert failed.attributes[names.ERROR_TYPE] == "ValueError"
+    assert failed.attributes[names.INPUT_TOKENS] == 7
+    assert (failed.status.is_ok, cancelled.status.is_ok) == (False, True)
+    assert "secret" not in failed.to_json()
