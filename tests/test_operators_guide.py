@@ -6,9 +6,9 @@ import re
 import shlex
 from pathlib import Path
 
-import click
 import pytest
 import typer
+from typer.core import TyperGroup
 
 from microturn.runtime.cli import app
 
@@ -26,16 +26,33 @@ COMMANDS = sorted(
 )
 
 
+def given(line: str) -> None:
+    """Parse a command line without running it.
+
+    Raises:
+        typer.BadParameter: or another error of its base, as for whoever types it.
+    """
+    _, *words = shlex.split(line)
+    group = typer.main.get_group(app)
+    while True:
+        context = group.make_context("microturn", [], resilient_parsing=True)
+        name, command, words = group.resolve_command(context, words)
+        assert command is not None, f"no such command: {words}"
+        if not isinstance(command, TyperGroup):
+            command.make_context(name, words, parent=context)
+            return
+        group = command
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_of_the_guide_can_be_given_as_it_stands(line: str) -> None:
-    command: click.Command = typer.main.get_command(app)
-    name, *words = shlex.split(line)
-    context = click.Context(command, info_name=name)
-    while isinstance(command, click.Group):
-        name, found, words = command.resolve_command(context, words)
-        assert found is not None and name is not None
-        command, context = found, click.Context(found, info_name=name, parent=context)
-    command.make_context(name, words, parent=context)
+    given(line)
+
+
+@pytest.mark.parametrize("line", ["microturn tops", "microturn top --twice", "microturn dead show"])
+def test_a_command_that_is_not_there_would_be_found(line: str) -> None:
+    with pytest.raises(Exception, match="(?i)no such|missing"):
+        given(line)
 
 
 def test_the_guide_shows_every_command_for_operators() -> None:
