@@ -193,7 +193,8 @@ class Inbox:
         except RedisError as error:  # what stands at the key is no task, and will never be one
             _log.error("An event was dropped: its task cannot be read (%s).", type(error).__name__)
             return None
-        if reply[0] != "own":
+        # Its session may have been reopened here meanwhile, and the task have been found to be over.
+        if reply[0] != "own" or task_id in self._ended_here:
             return None
         deadline_s = self._clock() + int(reply[2]) / 1000
         track = Track(shard, reply[3], deadline_s, next_seq=int(reply[1]) + 1, check_at_s=deadline_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import anyio
 import pytest
@@ -27,7 +28,7 @@ from microturn.runtime.bus import (
 from microturn.runtime.bus.connection import open_clients
 from microturn.runtime.bus.keys import Keys
 from microturn.runtime.bus.raw import command
-from microturn.runtime.bus.scripts import Scripts
+from microturn.runtime.bus.scripts import ScriptName, Scripts
 from microturn.runtime.bus.session_records import SessionRecords
 from microturn.runtime.testing import Faults, FaultyLink
 
@@ -156,6 +157,41 @@ async def test_what_a_runtime_noted_without_the_session_is_not_stored_when_it_ge
             await old.flush()
             [promise] = (await new.ledger("session")).promises
             assert (promise.state, promise.receipts) == ("open", ())
+
+
+async def test_a_leftover_that_is_looked_up_while_its_session_is_reopened_is_not_given_again(
+    settings: BusSettings, package: MakePackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = Keys(settings.tenant, settings.shards)
+    async with (
+        open_delegation_port(settings) as left,
+        open_delegation_port(settings) as right,
+        open_worker_port(settings) as worker,
+        open_clients(settings) as clients,
+    ):
+        await left.submit(package("a"))
+        await right.reopen("session")
+        accepted, moved = await take(left, 2)
+        assert isinstance(accepted, DelegationEvent)
+        assert moved == SessionMoved("session")
+        await begin(worker)
+        await worker.emit("a", 1, [final("a", 1)], finish=True)
+        run = Scripts.run
+
+        async def run_late(self: Scripts, name: ScriptName, *given: Any) -> list[str]:
+            if name == "resume":
+                await left.reopen("session")
+            return await run(self, name, *given)
+
+        monkeypatch.setattr(Scripts, "run", run_late)
+        inbox = keys.inbox(0, left.runtime_id)
+        await command(clients.commands, "XADD", inbox, "*", "event", final("a", 1).encode())
+        with anyio.fail_after(3):
+            while await command(clients.commands, "XLEN", inbox):
+                await anyio.sleep(0.01)
+        with anyio.move_on_after(0.2):
+            given = await anext(left.events())
+            raise AssertionError(f"{given} was given, which stands in the ledger")
 
 
 async def test_whatever_a_runtime_says_of_a_session_that_it_lost_is_refused(
