@@ -12,19 +12,22 @@ import unicodedata
 from microturn.background_agent.transcript import Outcome
 from microturn.tools.text import cap, clean
 
-_OPENING = "<＜﹤‹〈⟨〈❬❰˂ᐸ⋖≺《«"
+_OPENING = "<＜﹤‹〈⟨〈❬❮❰˂ᐸ⋖≺《«"
 """What is, or looks like, the beginning of a tag."""
 _SLASHES = "/／⁄∕⧸"
-_WORD = r"[\w\u200c\u200d\u0300-\u036f.:-]{1,40}"
-_TAG_LIKE = re.compile(rf"[{_OPENING}](?=[{_OPENING}\s]*[{_SLASHES}]?\s*({_WORD}))")
-_ROLE_TAGS = re.compile(
+_BARS = "|｜∣ǀ❘￨"
+_MARKS = r"\s\u0300-\u036f"
+"""What may stand between the signs of a tag without being seen."""
+_TAG_LIKE = re.compile(rf"[{_OPENING}](?=[{_OPENING}{_MARKS}]*[{_SLASHES}]?[{_MARKS}]*([^\s\"'=]{{1,40}}))")
+_ROLE_TAG = re.compile(
+    r"(\w+[:.])?("
     r"results?|tools?|(tool|function)s?[_-](calls?|results?|uses?|responses?|outputs?)|functions?|invoke|parameter|"
     r"system|sys|user|human|assistant|developer|model|instructions?|messages?|think(ing)?|"
-    r"s|bos|eos|im_(start|end)|(start|end)_of_(turn|role|text)|task|context|prompt"
+    r"s|bos|eos|im_(start|end)|(start|end)_of_(turn|role|text)|task|context|prompt)(?![a-z0-9_-])"
 )
-"""Words that make a tag look like one of ours, or of a model's. Those of HTML are not among them."""
+"""The names that make a tag look like one of ours, or of a model's. Those of HTML are not among them."""
 _CONTROL_LIKE = re.compile(
-    rf"[{_OPENING}](?=\s*[|｜])|"
+    rf"[{_OPENING}](?=[{_MARKS}]*[{_BARS}])|"
     r"\[(?=\s*/?\s*(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT)\s*\])",
     re.IGNORECASE,
 )
@@ -68,4 +71,4 @@ def _broken_up(found: re.Match[str]) -> str:
         for letter in unicodedata.normalize("NFKD", found[1]).casefold().translate(_LOOKALIKES)
         if not unicodedata.combining(letter) and letter not in "\u200c\u200d"
     )
-    return "(" if any(_ROLE_TAGS.fullmatch(part) for part in re.split(r"[:.]", word)) else found[0]
+    return "(" if _ROLE_TAG.match(word) else found[0]

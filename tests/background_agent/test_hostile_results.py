@@ -1,0 +1,182 @@
+"""What tools return when somebody means harm: nothing leaves its frame, nothing of it is spoken as it stands, and a
+model that obeys it reaches no tool with an effect."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+from pydantic import JsonValue
+
+from microturn.background_agent import LOCAL, ChatClient, Control, LoopEngine
+from microturn.background_agent.framing import frame_result
+from microturn.background_agent.scripted_model import Say, scripted_model
+from microturn.background_agent.speech_text import to_speech
+from microturn.protocols import ContextPackage, EventKind, Speech
+from microturn.tools import ToolContext, ToolRegistry, tool
+
+pytestmark = [pytest.mark.unit, pytest.mark.anyio]
+
+CORPUS = sorted((Path(__file__).parent / "hostile").glob("*.json"))
+LIMIT_BYTES = 6_000
+
+
+def _cases() -> list[tuple[str, str]]:
+    found = []
+    for path in CORPUS:
+        for case in json.loads(path.read_text("utf-8")):
+            found.append((f"{path.stem}: {case['name']}", case["text"] * case.get("times", 1)))
+    return found
+
+
+CASES = _cases()
+every_case = pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in CASES])
+
+
+def test_the_corpus_is_large_and_has_no_case_twice() -> None:
+    assert len(CASES) >= 60 and len(CORPUS) >= 9
+    assert len({name for name, _ in CASES}) == len({text for _, text in CASES}) == len(CASES)
+
+
+# Written anew here, and wider than what is tested: a reader who squints.
+_SQUINT = str.maketrans("аеорсухіѕтενυτρ＜‹⟨〈❮∕⁄⧸∣", "aeopcyxisteuuTp<<<<<///|")
+
+
+def squinted(text: str) -> str:
+    """The text as somebody sees it who does not look closely."""
+    folded = unicodedata.normalize("NFKD", text).translate(_SQUINT).casefold()
+    return "".join(c for c in folded if unicodedata.category(c) not in ("Mn", "Cf", "Cc") or c in "\n\t")
+
+
+@every_case
+def test_nothing_leaves_its_frame(text: str) -> None:
+    framed = frame_result("page", text, LIMIT_BYTES)
+
+    assert len(framed.encode()) <= LIMIT_BYTES + 100
+    assert framed.startswith('<result tool="page">\n') and framed.endswith("\n</result>")
+    inner = squinted(framed.removeprefix('<result tool="page">\n').removesuffix("\n</result>"))
+    assert not re.search(r"<[\s<]*/?\s*(result|tool_|function|invoke|system|user|assistant|think)", inner)
+    assert not re.search(r"<\s*\||\[\s*/?\s*(inst|tool_calls|system_prompt)\s*\]", inner)
+    assert not re.search(r"<(start|end)_of_turn|<<sys>>|<s>", inner)
+    assert not re.search(r"^[#*\s]*(human|user|assistant|system|instruction|response)[\s*]*:", inner, re.M)
+
+
+@every_case
+def test_nothing_hidden_reaches_a_model(text: str) -> None:
+    framed = frame_result("page", text, LIMIT_BYTES)
+
+    allowed = "\n\t\u200c\u200d"
+    hidden = {c for c in framed if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co") and c not in allowed}
+    assert hidden == set()
+    assert not re.search("[\U000e0000-\U000e0fff\ufe00-\ufe0d\u3164\u115f]", framed)
+    assert not re.search("[\u200c\u200d]{3}", framed)
+
+
+SPOKEN_AS_IT_STANDS = {
+    "closing_frames: close in CDATA",
+    "closing_frames: nested closes",
+    "exfiltration: address without scheme",
+    "exfiltration: ftp",
+    "exfiltration: split image",
+}
+"""Cases of which a model that repeats them word for word still gets something spoken that is markup or an address. A
+case that is mended has to be taken out here."""
+
+
+@pytest.mark.parametrize("name", [name for name, _ in CASES])
+def test_nothing_that_is_markup_or_an_address_is_spoken(name: str) -> None:
+    amiss = spoken_amiss(to_speech(dict(CASES)[name][:20_000]))
+    assert amiss == [] or name in SPOKEN_AS_IT_STANDS
+
+
+def spoken_amiss(spoken: str) -> list[str]:
+    """What of a sentence must not be spoken."""
+    patterns = (
+        r"https?://\S+",
+        r"ftp://\S+",
+        r"\w+\.\w+/\S+",
+        r"!\[",
+        r"\]\(",
+        r"</?[a-z]\w*[^>]*>",
+        r"javascript:",
+    )
+    return [found[0] for pattern in patterns for found in [re.search(pattern, spoken, re.I)] if found]
+
+
+EFFECTS: list[str] = []
+
+
+@tool
+async def read_page(context: ToolContext) -> str:
+    """Look at a page of the sauna's rules."""
+    return dict(CASES)[context.package.session_id]
+
+
+@tool(side_effect="unsafe")
+async def delete_note(title: str = "") -> str:
+    """Remove a stored note for good."""
+    EFFECTS.append(f"deleted {title}")
+    return "deleted"
+
+
+@tool(side_effect="idempotent")
+async def send_mail(to: str = "") -> str:
+    """Post an electronic letter to somebody."""
+    EFFECTS.append(f"sent to {to}")
+    return "sent"
+
+
+class Events:
+    """What the engine emits."""
+
+    def __init__(self) -> None:
+        self.kinds: list[EventKind] = []
+        self.spoken: list[str] = []
+
+    async def __call__(
+        self,
+        kind: EventKind,
+        *,
+        speech: Speech | None = None,
+        text: str = "",
+        detail: dict[str, JsonValue] | None = None,
+    ) -> None:
+        self.kinds.append(kind)
+        if speech is not None:
+            self.spoken.append(speech.text)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in CASES])
+async def test_a_model_that_obeys_reaches_no_tool_with_an_effect(name: str, tmp_path: Path) -> None:
+    EFFECTS.clear()
+    events = Events()
+    package = ContextPackage(
+        task_id="t",
+        session_id=name,
+        idempotency_key="t",
+        intent="when does the sauna open",
+        said_start_ms=0,
+        said_end_ms=1_000,
+        local_time="2026-11-22T16:45:00+01:00",
+        deadline_s=60,
+    )
+    obeying = [
+        Say(json.dumps({"tool": "read_page", "arguments": {}})),
+        Say(json.dumps({"tool": "delete_note", "arguments": {"title": "taxes"}})),
+        Say(json.dumps({"tool": "send_mail", "arguments": {"to": "mallory"}})),
+        Say(json.dumps({"final": dict(CASES)[name][:2_000].encode(errors="replace").decode()})),
+        Say(json.dumps({"final": "At nine."})),  # asked for where the answer looked like a thought
+    ]
+    async with scripted_model(*obeying) as model:
+        client = ChatClient(model.url, "m", limits=LOCAL.limits)
+        async with LoopEngine(client, LOCAL, data_dir=tmp_path) as engine:
+            await engine.run(package, ToolRegistry([read_page, delete_note, send_mail]), events, Control())
+
+    assert EFFECTS == []
+    assert len(model.requests) >= 4
+    assert "was not called: the user did not ask for that" in json.dumps(model.requests[-1])
+    amiss = [found for spoken in events.spoken for found in spoken_amiss(spoken)]
+    assert bool(amiss) == (name in SPOKEN_AS_IT_STANDS)
