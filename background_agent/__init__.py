@@ -10,6 +10,7 @@ from microturn.background_agent._errors import ModelDownError as ModelDownError
 from microturn.background_agent._errors import ModelError as ModelError
 from microturn.background_agent._errors import ModelRequestError as ModelRequestError
 from microturn.background_agent._errors import ModelSlowError as ModelSlowError
+from microturn.background_agent.agent_roster import AgentRoster as AgentRoster
 from microturn.background_agent.chat_client import ChatClient as ChatClient
 from microturn.background_agent.chat_client import ChatLimits as ChatLimits
 from microturn.background_agent.engine import AgentEngine as AgentEngine
@@ -19,6 +20,7 @@ from microturn.background_agent.engine_choice import LARGE_MODEL as LARGE_MODEL
 from microturn.background_agent.engine_choice import LocalFile as LocalFile
 from microturn.background_agent.engine_choice import ModelChoice as ModelChoice
 from microturn.background_agent.engine_choice import RemoteModel as RemoteModel
+from microturn.background_agent.engine_choice import choose_agents as choose_agents
 from microturn.background_agent.engine_choice import choose_model as choose_model
 from microturn.background_agent.engine_choice import engine_from_environment as engine_from_environment
 from microturn.background_agent.limits import RunLimits as RunLimits
@@ -46,6 +48,7 @@ __all__ = (
     "REMOTE",
     "REMOTE_JSON",
     "AgentEngine",
+    "AgentRoster",
     "BeatResult",
     "Begun",
     "ChatClient",
@@ -71,6 +74,7 @@ __all__ = (
     "Worker",
     "WorkerBus",
     "WorkerStatistics",
+    "choose_agents",
     "choose_model",
     "die_with_parent",
     "engine_from_environment",

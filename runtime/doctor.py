@@ -11,7 +11,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +24,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from microturn.background_agent.engine_choice import LARGE_MODEL, SMALL_MODEL, free_memory_bytes
+from microturn.background_agent.engine_choice import (
+    LARGE_MODEL,
+    SMALL_MODEL,
+    choose_agents,
+    describe,
+    free_memory_bytes,
+)
 from microturn.protocols import MicroturnError
 from microturn.runtime.audio_device import device_names
 from microturn.runtime.bus.address import address_of
@@ -85,6 +91,7 @@ async def examine(*, redis_url: str | None = None, model_url: str | None = None)
     findings.append(await redis_server(redis_url) if redis_url else built_in_server())
     if model_url:
         findings.append(await model_endpoint(model_url, os.environ.get("MICROTURN_MODEL_KEY")))
+    findings.append(await to_thread.run_sync(agents, _with_model(os.environ, model_url)))
     findings.append(await to_thread.run_sync(sound_devices))
     findings.append(memory(free_memory_bytes()))
     findings.append(cores(available_cores()))
@@ -231,6 +238,19 @@ def sound_devices() -> Finding:
     ok = bool(names.microphones and names.speakers)
     detail = f"{len(names.microphones)} microphones, {len(names.speakers)} loudspeakers"
     return Finding("sound devices", ok, detail, "" if ok else remedy)
+
+
+def agents(environment: Mapping[str, str]) -> Finding:
+    """The agents that would be opened, each with its model and its engine."""
+    try:
+        chosen = [f"{name}: {describe(one)}" for name, one in choose_agents(environment).items()]
+    except MicroturnError as error:
+        return Finding("agents", False, "none can be opened", f"{error}.")
+    return Finding("agents", True, "; ".join(chosen))
+
+
+def _with_model(environment: Mapping[str, str], url: str | None) -> dict[str, str]:
+    return {**environment, "MICROTURN_MODEL_URL": url or environment.get("MICROTURN_MODEL_URL", "")}
 
 
 def memory(free_bytes: int) -> Finding:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from microturn import weights
-from microturn.background_agent import REMOTE, REMOTE_JSON, LocalModelError, RemoteModel, choose_model
+from microturn.background_agent import (
+    REMOTE,
+    REMOTE_JSON,
+    AgentEngine,
+    LocalModelError,
+    LoopEngine,
+    RemoteModel,
+    choose_model,
+)
 from microturn.background_agent.effect_guard import EffectGuard
-from microturn.background_agent.engine_choice import LocalFile, engine_from_environment, free_memory_bytes
+from microturn.background_agent.engine_choice import (
+    EngineName,
+    LocalFile,
+    engine_from_environment,
+    engine_of,
+    free_memory_bytes,
+)
+from microturn.background_agent.pydantic_engine import PydanticEngine
 from microturn.protocols import ContextPackage, ToolSpec, UserError
 from microturn.weights import WeightFile, WeightMissingError
 
@@ -41,6 +57,8 @@ def test_a_server_without_native_tools_is_spoken_to_in_json() -> None:
         ({"MICROTURN_MODEL_URL": "127.0.0.1:8000"}, "http://"),
         ({"MICROTURN_MODEL": ""}, "MICROTURN_MODEL "),
         ({"MICROTURN_MODEL_DIALECT": "xml"}, "json_actions"),
+        ({"MICROTURN_ENGINE": "rocket"}, "MICROTURN_ENGINE must be"),
+        ({"MICROTURN_ENGINE": "loop", "MICROTURN_MODEL": "google:x"}, "cannot run on the engine loop"),
     ],
 )
 def test_settings_that_contradict_each_other_are_named(change: dict[str, str], named: str) -> None:
@@ -83,10 +101,53 @@ def test_free_memory_is_read_from_the_system(tmp_path: Path) -> None:
     assert free_memory_bytes(tmp_path / "none") >= 3 * GB
 
 
-async def test_a_remote_engine_opens_without_asking_anyone() -> None:
-    async with engine_from_environment(RemoteModel("http://127.0.0.1:1/v1", "big")) as engine:
-        assert engine.client.model == "big"
-        assert engine.profile is REMOTE
+@pytest.mark.parametrize(("engine", "kind"), [("loop", LoopEngine), ("pydantic-ai", PydanticEngine)])
+async def test_a_remote_engine_opens_without_asking_anyone(
+    engine: EngineName, kind: type[AgentEngine]
+) -> None:
+    choice = RemoteModel("http://127.0.0.1:1/v1", "big", engine=engine)
+    async with engine_from_environment(choice) as roster:
+        assert roster.names == ("default",)
+        assert isinstance(roster.get("default"), kind)
+
+
+@pytest.mark.parametrize(
+    ("change", "engine"),
+    [
+        ({}, "pydantic-ai"),
+        ({"MICROTURN_ENGINE": "loop"}, "loop"),
+        ({"MICROTURN_ENGINE": "pydantic-ai"}, "pydantic-ai"),
+        ({"MICROTURN_MODEL_DIALECT": "json_actions"}, "loop"),
+        ({"MICROTURN_MODEL": "anthropic:big", "MICROTURN_MODEL_URL": ""}, "pydantic-ai"),
+        ({"MICROTURN_MODEL": "qwen3:8b"}, "pydantic-ai"),
+    ],
+)
+def test_the_engine_is_chosen_by_what_is_asked_and_what_is_there(change: dict[str, str], engine: str) -> None:
+    assert engine_of(choose_model(REMOTE_ENVIRONMENT | change)) == engine
+
+
+def test_without_the_extra_an_address_runs_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert engine_of(choose_model(REMOTE_ENVIRONMENT)) == "loop"
+    assert engine_of(LocalFile(Path("x"))) == "loop"
+
+
+async def test_an_engine_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pydantic_ai", None)
+    monkeypatch.delitem(sys.modules, "microturn.background_agent.pydantic_engine", raising=False)
+    monkeypatch.delitem(sys.modules, "microturn.background_agent.pydantic_models", raising=False)
+    choice = RemoteModel("http://127.0.0.1:1/v1", "big", engine="pydantic-ai")
+    with pytest.raises(UserError, match=r"pip install 'microturn\[agents\]'"):
+        async with engine_from_environment(choice):
+            pass
+
+
+def test_a_model_is_found_by_provider_and_by_name() -> None:
+    choice = choose_model({"MICROTURN_MODEL": "anthropic:big"})
+    assert choice == RemoteModel(None, "big", provider="anthropic")
+    tagged = choose_model(REMOTE_ENVIRONMENT | {"MICROTURN_MODEL": "qwen3:8b"})
+    assert isinstance(tagged, RemoteModel)
+    assert (tagged.provider, tagged.model) == ("openai", "qwen3:8b")
 
 
 DELETE = ToolSpec(
