@@ -21,6 +21,9 @@ which a model and tools have their part, a result waits for a pause, and is said
 _PRECEDENCE: Final[tuple[Phase, ...]] = ("speech", "tool", "model", "agent", "pause", "queue", "turn")
 """Which phase an instant is counted to where several are under way: what the user hears first, then what works."""
 
+NAME_CHARS: Final = 30
+"""Characters of the name of a model or a tool's call that are told, so that a moment fits on a line. Our choice."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -70,7 +73,7 @@ def lives(spans: Iterable[SpanRecord]) -> list[Life]:
 
 def life_of(trace: Sequence[SpanRecord]) -> Life | None:
     """The delegation that the spans of one trace are of; None where they are of none."""
-    spans = sorted(trace, key=lambda span: (span.start_ns, span.end_ns))
+    spans = sorted(trace, key=lambda span: (span.start_ns, -span.end_ns))
     task_ids = [_text(span, names.MESSAGE_ID) for span in spans if names.MESSAGE_ID in span.attributes]
     if not task_ids:
         return None
@@ -152,12 +155,17 @@ def _work(span: SpanRecord, at_ms: float, depth: int) -> Moment:
     content = (names.INTENT, names.TOOL_ARGUMENTS, names.TOOL_RESULT)
     return Moment(
         at_ms,
-        f"{span.name}{_details(span)}{f': {error}' if error else ''}",
+        f"{_short(span.name)}{_details(span)}{f': {error}' if error else ''}",
         span.duration_ms,
         depth,
         is_bad=span.status == "error",
         content=tuple(str(span.attributes[name]) for name in content if name in span.attributes),
     )
+
+
+def _short(name: str) -> str:
+    """A span's name; that of a model may be a file's."""
+    return name if len(name) <= NAME_CHARS else f"{name[: NAME_CHARS - 1]}…"
 
 
 def _details(span: SpanRecord) -> str:

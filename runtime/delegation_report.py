@@ -14,6 +14,8 @@ from microturn.runtime.delegation_life import PHASES, Life, Moment, Phase
 from microturn.runtime.live_view import printable
 
 SHOWN_ID = 12
+SHOWN_NAME = 8
+"""Characters of a session's and an agent's name in the list, so that it fits into 80 columns."""
 BAR_WIDTH = 60
 """Characters of the bar; it fits into 80 columns with its ends."""
 _CONTENT_CHARS = 300
@@ -52,15 +54,15 @@ def report(life: Life) -> Iterator[RenderableType]:
 
 def table(lives: Sequence[Life]) -> Table:
     """One row for each, without a word of what was said."""
-    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    grid = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
     for column in ("began (UTC)", "delegation", "session", "agent", "state", "tries", "took", "heard"):
         grid.add_column(column, no_wrap=True)
     for life in lives:
         grid.add_row(
             time.strftime("%m-%d %H:%M:%S", time.gmtime(life.began_ns / 1e9)),
             printable(life.task_id[:SHOWN_ID]),
-            printable(life.session_id[:SHOWN_ID]),
-            printable(life.agent[:SHOWN_ID]),
+            printable(life.session_id[:SHOWN_NAME]),
+            printable(life.agent[:SHOWN_NAME]),
             Text(printable(life.state), _state_style(life.state)),
             str(life.attempts),
             _span(life.took_ms),

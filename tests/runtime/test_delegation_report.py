@@ -219,10 +219,36 @@ def test_the_report_fits_into_80_columns_and_its_bar_is_whole() -> None:
         assert words in text
 
 
-def test_the_list_has_a_row_for_each(capsys: pytest.CaptureFixture[str]) -> None:
-    Console(width=100).print(table([life(a_delegation())]))
+def test_the_list_has_a_row_for_each_and_fits_into_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    spans = [replace(each, attributes=_long_names(each.attributes)) for each in a_delegation()]
+    Console(width=80).print(table([life(spans)]))
     out = capsys.readouterr().out
-    assert "0123456789ab" in out and "6/6" in out and "5.15 s" in out
+    for words in ("0123456789ab", "a-very-l", "handed over", "6/6", "5.15 s"):
+        assert words in out
+    assert "…" not in out
+
+
+def _long_names(attributes: Mapping[str, Value]) -> dict[str, Value]:
+    renamed = dict(attributes)
+    for name in (names.CONVERSATION_ID, names.AGENT_NAME):
+        if name in renamed:
+            renamed[name] = "a-very-long-name-of-something"
+    renamed.pop(names.DELEGATION_STATE, None)
+    return {**renamed, names.DELEGATION_STATE: "handed over"}
+
+
+def test_the_words_come_before_the_hand_over_where_both_begin_at_once() -> None:
+    turn, send, *rest = a_delegation()
+    at_once = replace(turn, start_ns=send.start_ns, end_ns=send.end_ns + 1)
+    found = life([send, at_once, *rest])
+    assert found.moments[0].what == "the user's words begin"
+
+
+def test_the_name_of_a_model_that_is_a_files_is_cut() -> None:
+    spans = a_delegation()
+    spans[4] = replace(spans[4], name=f"chat {'x' * 80}.gguf")
+    assert "…" in shown(life(spans))
+    assert len([line for line in shown(life(spans)).splitlines() if "x" * 20 in line]) == 1
 
 
 # The commands, on a record on a disk.
