@@ -25,11 +25,11 @@ LIMIT_BYTES = 6_000
 
 
 def _cases() -> list[tuple[str, str]]:
-    found = []
-    for path in CORPUS:
-        for case in json.loads(path.read_text("utf-8")):
-            found.append((f"{path.stem}: {case['name']}", case["text"] * case.get("times", 1)))
-    return found
+    return [
+        (f"{path.stem}: {case['name']}", case["text"] * case.get("times", 1))
+        for path in CORPUS
+        for case in json.loads(path.read_text("utf-8"))
+    ]
 
 
 CASES = _cases()
@@ -61,7 +61,9 @@ def test_nothing_leaves_its_frame(text: str) -> None:
     assert not re.search(r"<[\s<]*/?\s*(result|tool_|function|invoke|system|user|assistant|think)", inner)
     assert not re.search(r"<\s*\||\[\s*/?\s*(inst|tool_calls|system_prompt)\s*\]", inner)
     assert not re.search(r"<(start|end)_of_turn|<<sys>>|<s>", inner)
-    assert not re.search(r"^[#*\s]*(human|user|assistant|system|instruction|response)[\s*]*:", inner, re.M)
+    assert not re.search(
+        r"^[#*\s]*(human|user|assistant|system|instruction|response)[\s*]*:", inner, re.MULTILINE
+    )
 
 
 @every_case
@@ -103,7 +105,9 @@ def spoken_amiss(spoken: str) -> list[str]:
         r"</?[a-z]\w*[^>]*>",
         r"javascript:",
     )
-    return [found[0] for pattern in patterns for found in [re.search(pattern, spoken, re.I)] if found]
+    return [
+        found[0] for pattern in patterns for found in [re.search(pattern, spoken, re.IGNORECASE)] if found
+    ]
 
 
 EFFECTS: list[str] = []

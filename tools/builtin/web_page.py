@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import re
-import zlib
 from dataclasses import dataclass
 
 import anyio
@@ -14,6 +13,7 @@ import httpx
 from microturn.tools import ToolFailed, ToolRetry, tool
 from microturn.tools.builtin.readable import readable_text
 from microturn.tools.egress.addresses import Resolver, resolve
+from microturn.tools.egress.body import ENCODINGS, limited_body
 from microturn.tools.egress.transport import GuardedTransport
 
 LIMIT_BYTES = 1_000_000
@@ -25,7 +25,7 @@ _META_CHARSET = re.compile(rb"<meta[^>]{0,100}charset=[\"']?([\w-]{1,40})", re.I
 _CHARSETS = re.compile(r"utf-(?:8|16|32)|ascii|iso8859|cp\d|koi8|mac-|gb|big5|shift_jis|euc_|iso2022")
 _HEADERS = {
     "User-Agent": "microturn (reads a page on a person's request)",
-    "Accept-Encoding": "gzip, deflate",
+    "Accept-Encoding": ENCODINGS,
 }
 
 
@@ -74,27 +74,13 @@ class PageReader:
         media_type = response.headers.get("content-type", "").lower()
         if not _TEXT_TYPES.match(media_type):
             raise ToolFailed(f"this is no text but {media_type.split(';')[0][:60]!r}")
-        body = await self._body(response)
+        body = await limited_body(response, self.limit_bytes)
         text = _decoded(body, response.charset_encoding)
         heading = f"Address: {response.url}\n"
         if "html" in media_type or (not media_type and "<html" in text[:1000].lower()):
             page = await anyio.to_thread.run_sync(readable_text, text, abandon_on_cancel=True)
             return f"{heading}Title: {page.title or '(none)'}\n\n{page.text}"
         return f"{heading}\n{text}"
-
-    async def _body(self, response: httpx.Response) -> bytes:
-        """Read and decompress, holding never more than the limit and one chunk."""
-        inflate = _inflater(response.headers.get("content-encoding", "identity").strip().lower())
-        body, travelled = bytearray(), 0
-        async for chunk in response.aiter_raw(16_384):
-            travelled += len(chunk)
-            try:
-                body += inflate.decompress(chunk, self.limit_bytes + 1 - len(body)) if inflate else chunk
-            except zlib.error:
-                raise ToolFailed("the page is damaged: it cannot be decompressed") from None
-            if max(travelled, len(body)) > self.limit_bytes:
-                raise ToolFailed(f"the page is larger than {self.limit_bytes} bytes")
-        return bytes(body)
 
 
 _reader = PageReader()
@@ -109,14 +95,6 @@ async def read_web_page(url: str) -> str:
     """
     address = url.strip()
     return await _reader.read(address if "://" in address else f"https://{address}")
-
-
-def _inflater(encoding: str) -> zlib._Decompress | None:
-    if encoding in {"gzip", "x-gzip", "deflate"}:
-        return zlib.decompressobj(zlib.MAX_WBITS | 32)  # takes the gzip and the zlib format
-    if encoding in {"", "identity"}:
-        return None
-    raise ToolFailed("the server compresses the page in a way that was not asked for")
 
 
 def _decoded(body: bytes, charset: str | None) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import httpx
 
 from microturn.tools.egress.addresses import Resolver, resolve
+from microturn.tools.egress.body import ENCODINGS
 from microturn.tools.egress.hosts import AllowedHosts
 from microturn.tools.egress.transport import GuardedTransport
 
@@ -22,7 +23,7 @@ def guarded_client(
     """Make a client for one tool; use it as an async context manager.
 
     Redirects are not followed unless asked for, and each is checked like a first request. The variables that name
-    proxies are not heeded.
+    proxies are not heeded. How large an answer may be is the caller's business: read it with `limited_body`.
 
     Args:
         hosts: As in the tool's `egress`: `("api.example.org",)`, with `*.example.org` for all hosts below one and `*`
@@ -35,7 +36,8 @@ def guarded_client(
     """
     allowed = AllowedHosts(tuple(hosts))
     proxy = os.environ.get(PROXY_VARIABLE)
+    headers = {"Accept-Encoding": ENCODINGS}
     if proxy is not None:
-        return httpx.AsyncClient(proxy=proxy, trust_env=False, timeout=timeout_s)
+        return httpx.AsyncClient(proxy=proxy, trust_env=False, timeout=timeout_s, headers=headers)
     transport = GuardedTransport(httpx.AsyncHTTPTransport(trust_env=False), resolver, allowed)
-    return httpx.AsyncClient(transport=transport, trust_env=False, timeout=timeout_s)
+    return httpx.AsyncClient(transport=transport, trust_env=False, timeout=timeout_s, headers=headers)

@@ -18,12 +18,7 @@ class AllowedHosts:
         Raises:
             UserError: one is no host name, for example an address with a scheme.
         """
-        self._patterns = tuple(_host(each) for each in patterns)
-        for written, each in zip(patterns, self._patterns, strict=False):
-            if each != ANY and (not each or any(mark in each.removeprefix("*.") for mark in "*/:@ ")):
-                raise UserError(
-                    f"{written!r} in `egress` is no host; write 'example.org', '*.example.org' or '*'"
-                )
+        self._patterns = tuple(_pattern(each) for each in patterns)
 
     def allow(self, host: str) -> bool:
         """Whether a host may be reached."""
@@ -35,6 +30,13 @@ def _matches(host: str, pattern: str) -> bool:
     if pattern.startswith("*."):
         return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1
     return pattern in (ANY, host)
+
+
+def _pattern(written: str) -> str:
+    rest = written.strip().removeprefix("*.")
+    if written.strip() != ANY and (not rest or any(mark in rest for mark in "*/:@ ")):
+        raise UserError(f"{written!r} in `egress` is no host; write 'example.org', '*.example.org' or '*'")
+    return _host(written)
 
 
 def _host(name: str) -> str:

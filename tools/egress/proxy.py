@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream, TaskGroup
+from anyio.abc import ByteStream, TaskGroup, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from microturn.protocols import MicroturnError
@@ -49,8 +49,12 @@ class EgressProxy:
 
     async def listen(self, path: Path, group: TaskGroup) -> None:
         """Make the socket file and serve it in `group` until that is cancelled."""
-        listener = await anyio.create_unix_listener(path)
-        group.start_soon(listener.serve, self._serve)
+        await group.start(self._serve_at, path)
+
+    async def _serve_at(self, path: Path, *, task_status: TaskStatus[None]) -> None:
+        async with await anyio.create_unix_listener(path) as listener:
+            task_status.started()
+            await listener.serve(self._serve)
 
     async def _serve(self, client: ByteStream) -> None:
         async with self._slots, client:

@@ -20,6 +20,7 @@ from microturn.tools import ToolContext, ToolRegistry
 from microturn.tools.isolation import bubblewrap, landlock
 from microturn.tools.isolation._errors import SandboxUnavailableError
 from microturn.tools.isolation.sandbox import sandbox_refusal, working_sandbox
+from microturn.tools.isolation.tiers import Tiers
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 
@@ -177,3 +178,26 @@ async def test_a_spare_sandbox_is_ready_before_the_next_call(context: ToolContex
         spare = pool._idle[0][0]
         await registry.call("nothing_boxed", {}, context)
         assert spare.calls == 1
+
+
+async def test_the_only_way_out_of_a_sandbox_is_to_the_declared_hosts(context: ToolContext) -> None:
+    if bubblewrap.refusal() is not None:
+        pytest.skip(f"no sandbox to test: {bubblewrap.refusal()}")
+    fetch_boxed = import_module("isolated_tools").fetch_boxed
+    asked: list[str] = []
+
+    async def resolver(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return ["127.0.0.1"]
+
+    async def fetch(url: str, way: str) -> str:
+        return (await tiers.call(fetch_boxed, {"url": url, "way": way}, context)).text
+
+    async with Tiers(resolver=resolver) as tiers:
+        tiers.add(fetch_boxed)
+        assert "403" in await fetch("https://evil.net/", "guarded")
+        assert asked == []
+        assert "403" in await fetch("https://example.org/", "proxy")  # the name now stands for this machine
+        assert asked == ["example.org"]
+        assert "ConnectError" in await fetch("https://93.184.215.14/", "straight")
+        assert "ConnectError" in await fetch("http://127.0.0.1:22/", "straight")
