@@ -9,7 +9,7 @@ import typer
 
 from microturn import __version__
 from microturn.protocols import MicroturnError
-from microturn.runtime.commands import bus, dead, delegation, session, weights
+from microturn.runtime.commands import bus, dead, delegation, session, tools, weights
 from microturn.runtime.commands.complaint import complain
 from microturn.runtime.commands.doctor import doctor
 from microturn.runtime.commands.talk import talk
@@ -30,6 +30,7 @@ app.command()(doctor)
 app.add_typer(session.app, name="session")
 app.add_typer(delegation.app, name="delegation")
 app.add_typer(dead.app, name="dead")
+app.add_typer(tools.app, name="tools")
 app.add_typer(bus.app, name="bus")
 app.add_typer(weights.app, name="weights")
 

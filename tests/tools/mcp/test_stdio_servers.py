@@ -69,13 +69,14 @@ async def test_cancelling_a_call_reaches_the_tool_and_the_trace_goes_along(
     shelf: StdioServer, opens: Opens, context: ToolContext, tmp_path: Path
 ) -> None:
     registry = ToolRegistry()
+    seconds: dict[str, JsonValue] = {"seconds": 30}
     span = opentelemetry.trace.SpanContext(0xABC, 0xDEF, is_remote=False)
     async with opens(shelf=shelf) as servers:
         servers.add_to(registry)
         with opentelemetry.trace.use_span(opentelemetry.trace.NonRecordingSpan(span)):
             trace = await registry.call("shelf__trace_parent", {}, context)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(registry.call, "shelf__stay", {"seconds": 30}, context)
+            tasks.start_soon(registry.call, "shelf__stay", seconds, context)
             await until(tmp_path / "began")
             cancelled_s = anyio.current_time()
             tasks.cancel_scope.cancel()

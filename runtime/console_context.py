@@ -1,0 +1,64 @@
+"""A tool's context on a terminal: progress and speech are shown, questions are answered at the keyboard."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+from rich.console import Console
+
+from microturn.protocols import ContextPackage, Speech
+from microturn.tools import ToolContext, ToolFailed
+
+DEADLINE_S = 3600.0
+
+
+def console_context(console: Console, data_dir: Path) -> ToolContext:
+    """Make a context for one call.
+
+    Args:
+        console: Where progress, speech and questions are shown.
+        data_dir: The user's folder.
+    """
+
+    async def progress(text: str) -> None:
+        console.print(f"… {text}", style="dim", markup=False, highlight=False, soft_wrap=True)
+
+    async def say(speech: Speech) -> None:
+        when = "now" if speech.not_before_ms is None else f"in {speech.not_before_ms / 1000:g} s"
+        console.print(f"to be said {when}: {speech.text}", markup=False, highlight=False, soft_wrap=True)
+
+    async def ask(question: str, *, timeout_s: float = 60.0) -> str:
+        console.print(f"? {question}", style="bold", markup=False, highlight=False, soft_wrap=True)
+        with anyio.move_on_after(timeout_s):
+            return await anyio.to_thread.run_sync(_read_line, abandon_on_cancel=True)
+        raise ToolFailed("the user did not answer in time")
+
+    task = f"console-{uuid.uuid4()}"
+    return ToolContext(
+        package=ContextPackage(
+            task_id=task,
+            session_id="console",
+            idempotency_key=task,
+            intent="a call from the command line",
+            said_start_ms=0,
+            said_end_ms=0,
+            local_time=datetime.now().astimezone().isoformat(timespec="seconds"),
+            deadline_s=DEADLINE_S,
+        ),
+        progress=progress,
+        say=say,
+        ask=ask,
+        data_dir=data_dir,
+        idempotency_key=ToolContext.key(task, 0),
+    )
+
+
+def _read_line() -> str:
+    try:
+        return input().strip()
+    except EOFError:
+        raise ToolFailed("there is nobody at the keyboard to answer") from None
