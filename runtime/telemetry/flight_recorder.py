@@ -36,7 +36,7 @@ COLUMNS: Final = (
 """What stands in each row. `happened` has the kinds of the events since the tick before."""
 
 FlightReason: TypeAlias = Literal["missed", "crashed"]
-Row: TypeAlias = tuple[int, int, float, float, float, str, float, list[str]]
+Row: TypeAlias = tuple[int, int, float, float, float, str, float, tuple[str, ...]]
 
 TRACER = trace.get_tracer("microturn.runtime")
 
@@ -51,15 +51,15 @@ class FlightRecorder:
         self._session_id = session_id
         self._running = running
         self._watchdog = watchdog
-        self._rows: deque[Row] = deque(maxlen=TICKS)
+        self._ticks: deque[tuple[TickDone, tuple[str, ...]]] = deque(maxlen=TICKS)
         self._happened: list[str] = []
         self._written_s = -PAUSE_S
 
     def __call__(self, event: SessionEvent) -> None:
         """Note what has happened; write the record when a tick was missed."""
         if isinstance(event, TickDone):
-            self._rows.append(_row(event, self._happened))
-            self._happened = []
+            self._ticks.append((event, tuple(self._happened)))
+            self._happened.clear()
             if event.count > 1 and time.monotonic() - self._written_s >= PAUSE_S:
                 self._written_s = time.monotonic()
                 self._write("missed")
@@ -78,10 +78,11 @@ class FlightRecorder:
             raise
 
     def _write(self, reason: FlightReason, error: Exception | None = None) -> None:
-        if not self._rows:
+        if not self._ticks:
             return
         now_ns = time.time_ns()
-        covered_ms = (self._rows[-1][0] - self._rows[0][0] + 1) * MICRO_TURN_MS
+        covered_ms = (self._ticks[-1][0].index - self._ticks[0][0].index + 1) * MICRO_TURN_MS
+        rows = [_row(tick, happened) for tick, happened in self._ticks]
         span = TRACER.start_span(
             names.FLIGHT_SPAN,
             context=self._running.context or Context(),
@@ -90,7 +91,7 @@ class FlightRecorder:
                 names.CONVERSATION_ID: self._session_id,
                 names.FLIGHT_REASON: reason,
                 names.FLIGHT_COLUMNS: COLUMNS,
-                names.FLIGHT_TICKS: json.dumps(list(self._rows), separators=(",", ":")),
+                names.FLIGHT_TICKS: json.dumps(rows, separators=(",", ":")),
             },
         )
         for blockage in self._blockages(covered_ms):
@@ -107,7 +108,7 @@ class FlightRecorder:
         return [blockage for blockage in self._watchdog.seen() if blockage.at_ns >= since_ns]
 
 
-def _row(tick: TickDone, happened: list[str]) -> Row:
+def _row(tick: TickDone, happened: tuple[str, ...]) -> Row:
     return (
         tick.index,
         tick.count,

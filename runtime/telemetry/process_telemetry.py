@@ -25,6 +25,7 @@ from microturn.runtime.telemetry.settings import (
     TelemetrySettings,
 )
 from microturn.runtime.telemetry.setup import open_telemetry
+from microturn.runtime.telemetry.tick_metrics import TickMetrics
 from microturn.runtime.telemetry.viewer import trace_viewer
 from microturn.runtime.telemetry.watchdog import LoopWatchdog, watched_loop
 
@@ -34,10 +35,11 @@ WORKER_SERVICE: Final = "microturn-worker"
 
 
 class ProcessTelemetry:
-    """What the sessions of a process are measured with; made by `process_telemetry`."""
+    """What the sessions of a process, on one host, are measured with; made by `process_telemetry`."""
 
     def __init__(self, watchdog: LoopWatchdog | None, *, has_metrics: bool) -> None:
         self._watchdog = watchdog
+        self._ticks = TickMetrics()
         self._has_metrics = has_metrics
 
     @contextmanager
@@ -46,7 +48,7 @@ class ProcessTelemetry:
         if self._watchdog is None:
             yield ()
             return
-        session = SessionTelemetry(session_id, self._watchdog)
+        session = SessionTelemetry(session_id, ticks=self._ticks, watchdog=self._watchdog)
         with session.watching():
             yield (session,)
 

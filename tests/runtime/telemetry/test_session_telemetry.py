@@ -20,7 +20,7 @@ from microturn.runtime.events import Delegated, DelegationMoved, ReceiptIssued, 
 from microturn.runtime.telemetry import delegation_metrics, flight_recorder, tick_metrics
 from microturn.runtime.telemetry.running_trace import RunningTrace
 from microturn.runtime.telemetry.session_telemetry import SessionTelemetry
-from microturn.runtime.telemetry.tick_metrics import MissedReason, missed_reason
+from microturn.runtime.telemetry.tick_metrics import MissedReason, TickMetrics, missed_reason
 
 pytestmark = pytest.mark.unit
 
@@ -82,29 +82,26 @@ def receipt(state: ReceiptState) -> Receipt:
 DELEGATED = Delegated(1000.0, "t", "a secret wish", "default", {"traceparent": send_ids("t").traceparent})
 
 
-def test_ticks_are_timed_and_missed_ones_counted_with_their_reason(measured: Measured) -> None:
-    session = SessionTelemetry("s")
+def test_ticks_are_timed_once_for_all_sessions_and_missed_ones_counted_with_their_reason(
+    measured: Measured,
+) -> None:
+    ticks = TickMetrics()
     for event in (tick(0), tick(1, step_ms=350.0), tick(3, count=2)):
-        session(event)
-    assert measured.value(names.TICK_DURATION) == pytest.approx(0.453)
-    assert measured.value(names.TICK_RUNTIME) == pytest.approx(0.003)
+        for session in (SessionTelemetry("one", ticks=ticks), SessionTelemetry("two", ticks=ticks)):
+            session(event)
+    assert measured.value(names.TICK_DURATION) == pytest.approx(0.404)
+    assert measured.value(names.TICK_RUNTIME) == pytest.approx(0.004)
     assert measured.value(names.TICK_LATENESS) == pytest.approx(0.006)
     assert measured.value(names.TICK_MISSED, reason="model") == 1
 
 
 @pytest.mark.parametrize(
-    ("before", "reason"),
-    [
-        (None, "loop"),
-        (tick(0), "loop"),
-        (tick(0, step_ms=150.0), "model"),
-        (tick(0, runtime_ms=150.0), "runtime"),
-    ],
+    ("step_ms", "runtime_ms", "reason"), [(50, 50, "loop"), (150, 0, "model"), (50, 150, "runtime")]
 )
 def test_a_missed_tick_has_the_reason_that_took_most_of_the_time(
-    before: TickDone | None, reason: MissedReason
+    step_ms: float, runtime_ms: float, reason: MissedReason
 ) -> None:
-    assert missed_reason(before) == reason
+    assert missed_reason(step_ms, runtime_ms) == reason
 
 
 def test_a_delegation_is_counted_timed_and_heard(measured: Measured) -> None:

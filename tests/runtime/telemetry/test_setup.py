@@ -176,12 +176,14 @@ from microturn.runtime.telemetry.session_telemetry import SessionTelemetry
 log = io.StringIO()
 logging.basicConfig(level=logging.INFO, stream=log)
 with open_telemetry(settings):
-    SessionTelemetry("s")(TickDone(3, 3, 150.0, 1.0, 20.0, FloorState(), 0.0))
+    session = SessionTelemetry("s")
+    for index in (3, 6):
+        session(TickDone(index, 3, 150.0, 1.0, 20.0, FloorState(), 0.0))
     address = re.search("http://127.0.0.1:[0-9]+/metrics", log.getvalue()).group()
     print(urllib.request.urlopen(address).read().decode())
 """
     done = run(program, tmp_path, {"MICROTURN_METRICS_PORT": "0"})
-    assert 'microturn_tick_missed_total{reason="loop"} 2.0' in done.stdout, done.stderr
+    assert 'microturn_tick_missed_total{reason="model"} 2.0' in done.stdout, done.stderr
     assert "microturn_tick_duration_seconds_bucket" in done.stdout
 
 
