@@ -1,12 +1,14 @@
 """Sentences: cutting a stream of text into them, and telling whether one says anything new.
 
-Knows English abbreviations, and nothing of models and markup beyond blocks of code.
+Knows English abbreviations, and nothing of models and of markup beyond blocks of code and tables.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+
+from microturn.background_agent.plain_text import is_table_row
 
 _ABBREVIATION_WORDS = """
 mr mrs ms dr prof st sr jr vs etc e.g i.e a.m p.m no nos fig approx ca inc ltd co mt u.s u.k
@@ -34,6 +36,8 @@ class SentenceSplitter:
             rest = self._waiting[found.end() :]
             if not rest.strip() or _is_inside(candidate, found.group()):
                 continue
+            if _is_in_table(self._waiting[: found.start()], found.group(), rest):
+                continue
             if candidate.strip():
                 sentences.append(candidate.strip())
             start = found.end()
@@ -57,6 +61,12 @@ def _is_inside(candidate: str, mark: str) -> bool:
         or (len(words) == 1 and last.isdigit())
         or (len(last) == 1 and last.isalpha() and last != "i")
     )
+
+
+def _is_in_table(before: str, mark: str, rest: str) -> bool:
+    """Whether the mark stands in a row of a table, or between two of them: a table is said as a whole."""
+    is_row = is_table_row(before.rpartition("\n")[2])
+    return is_row and (not mark.startswith("\n") or is_table_row(rest.lstrip().partition("\n")[0]))
 
 
 _WORD = re.compile(r"[a-z0-9]+(?:\.[0-9]+)?")

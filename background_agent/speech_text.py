@@ -7,104 +7,105 @@ from __future__ import annotations
 
 import re
 
-_FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
-_IMAGE = re.compile(r"!\[([^\]]*)\]\([^)]*\)")
-_LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
-_ADDRESS = re.compile(r"<?\bhttps?://(?:www\.)?([a-z0-9-]+(?:\.[a-z0-9-]+)+)[^\s>)\]]*>?", re.IGNORECASE)
-_LINE_MARK = re.compile(r"^\s*(?:#{1,6}\s+|>\s?|[-*+•]\s+|\d{1,3}[.)]\s+)", re.MULTILINE)
-_RULE = re.compile(r"^\s*(?:[-*_]\s*){3,}$|^\s*\|?[\s:|-]*-{3,}[\s:|-]*$", re.MULTILINE)
-_TABLE_EDGE = re.compile(r"^[ \t]*\|[ \t]*|[ \t]*\|[ \t]*$", re.MULTILINE)
-_LONE_MARK = re.compile(r"\s+([.,!?;:])(?=\s|$)")
-_EMPHASIS = re.compile(r"(\*\*|__|\*|~~|`)(?=\S)(.+?)(?<=\S)\1")
-_UNDERSCORES = re.compile(r"(?<!\w)_(?=\S)(.+?)(?<=\S)_(?!\w)")
-_TAG = re.compile(r"</?[a-zA-Z][^>]*>")
-_PICTURE = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f\u200d]")
+from microturn.background_agent.plain_text import one_line, plain_text
+from microturn.background_agent.spoken_quantities import say_quantities
 
-_UNITS = {
-    "km/h": ("kilometre per hour", "kilometres per hour"),
-    "m/s": ("metre per second", "metres per second"),
-    "mph": ("mile per hour", "miles per hour"),
-    "kWh": ("kilowatt hour", "kilowatt hours"),
-    "km": ("kilometre", "kilometres"),
-    "cm": ("centimetre", "centimetres"),
-    "mm": ("millimetre", "millimetres"),
-    "kg": ("kilogram", "kilograms"),
-    "mg": ("milligram", "milligrams"),
-    "ml": ("millilitre", "millilitres"),
-    "GB": ("gigabyte", "gigabytes"),
-    "MB": ("megabyte", "megabytes"),
-    "min": ("minute", "minutes"),
-    "hPa": ("hectopascal", "hectopascals"),
-    "m": ("metre", "metres"),
-    "g": ("gram", "grams"),
-    "l": ("litre", "litres"),
-    "L": ("litre", "litres"),
-    "h": ("hour", "hours"),
+_LATEX_SPAN = re.compile(r"\$\$?([^$\n]*[\\^_][^$\n]*)\$\$?|\\[()\[\]]")
+_FRACTION = re.compile(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}")
+_ROOT = re.compile(r"\\sqrt\{([^{}]*)\}")
+_GREEK = "alpha beta gamma delta epsilon lambda mu pi sigma theta omega"
+_LATEX_WORDS = {
+    "times": "×",
+    "cdot": "×",
+    "div": "÷",
+    "pm": "±",
+    "approx": "≈",
+    "leq": "≤",
+    "le": "≤",
+    "geq": "≥",
+    "ge": "≥",
+    "neq": "≠",
+    "ne": "≠",
+    "to": "→",
+    "rightarrow": "→",
+    "degree": "°",
+    **{name: f"{name} " for name in _GREEK.split()},
 }
-_UNIT = re.compile(r"(?P<number>\d[\d,.]*)\s?(?P<unit>" + "|".join(map(re.escape, _UNITS)) + r")(?![\w/'’])")
-_MONEY = re.compile(
-    r"(?P<sign>[$€£¥])\s?(?P<number>\d[\d,]*(?:\.\d+)?)(?P<scale>\s?(?:thousand|million|billion))?"
+_LATEX_COMMAND = re.compile(r"\\(?:text|mathrm|mathbf)\{([^{}]*)\}|\\([a-zA-Z]+)\s?")
+_POWER = re.compile(r"(?<=[\w)])\s?\^\s?\{?(?P<power>[-−]?\w+)\}?")
+_POWER_NAMES = {"2": " squared", "3": " cubed"}
+_PARTS = {"½": "a half", "¼": "a quarter", "¾": "three quarters", "⅓": "a third", "⅔": "two thirds"}
+_PART = re.compile(r"(?P<whole>\d)?\s?(?P<part>[½¼¾⅓⅔])")
+_SHORT = (
+    (re.compile(r"\be\.g\.,?\s", re.IGNORECASE), "for example "),
+    (re.compile(r"\bi\.e\.,?\s", re.IGNORECASE), "that is "),
+    (re.compile(r"\bvs\.?\s"), "versus "),
+    (re.compile(r"\bapprox\.\s", re.IGNORECASE), "about "),
 )
-_MONEY_AFTER = re.compile(r"(?P<number>\d[\d,]*(?:\.\d+)?)(?P<scale>)\s?(?P<sign>[$€£¥])(?!\w)")
-_CURRENCIES = {
-    "$": ("dollar", "dollars"),
-    "€": ("euro", "euros"),
-    "£": ("pound", "pounds"),
-    "¥": ("yen", "yen"),
-}
-_DEGREES = re.compile(r"\s?°\s?(?P<scale>[CF])?(?!\w)")
-_SCALES = {"C": " degrees Celsius", "F": " degrees Fahrenheit", None: " degrees"}
 _SIGNS = (
-    (re.compile(r"(?<![\w.])[-−](?=\d)"), "minus "),
-    (re.compile(r"(?<=\d)\s?[–—]\s?(?=\d)"), " to "),
+    (re.compile(r"(?<=\d)\s-\s(?=\d)"), " minus "),
+    (re.compile(r"(?<![\w.)])[-−](?=\d)"), "minus "),
+    (re.compile(r"(?<=\d)\s?−\s?(?=\d)"), " minus "),
+    (re.compile(r"(?<=[\w)])\s?[–—]\s?(?=\d)"), " to "),
     (re.compile(r"\s?%"), " percent"),
-    (re.compile(r"(?<=[\d)])\s*[×*]\s*(?=[\d(])"), " times "),
-    (re.compile(r"(?<=[\d)])\s*÷\s*(?=[\d(])"), " divided by "),
-    (re.compile(r"(?<=[\d)])\s\+\s(?=[\d(])"), " plus "),
+    (re.compile(r"(?<=[\d)])\s*[×*]\s*(?=[\d(])|\s*×\s*"), " times "),
+    (re.compile(r"\s*÷\s*|(?<=\d)\s/\s(?=\d)"), " divided by "),
+    (re.compile(r"(?<=[\w)])\s\+\s(?=[\w(])|(?<=[\w²³)])\+(?=\d)"), " plus "),
+    (re.compile(r"\s*±\s*"), " plus or minus "),
     (re.compile(r"\s*≈\s*"), " is about "),
-    (re.compile(r"\s+=\s+"), " is "),
-    (re.compile(r"\s*[→⇒]\s*"), " to "),
+    (re.compile(r"(?<!\w)~\s?(?=[\d$€£])"), "about "),
+    (re.compile(r"(?:(?<=\d)|(?<=\b\w))\s*(?:≤|<=)\s*"), " is at most "),
+    (re.compile(r"(?:(?<=\d)|(?<=\b\w))\s*(?:≥|>=)\s*"), " is at least "),
+    (re.compile(r"\s*(?:≤|<=)\s*"), " at most "),
+    (re.compile(r"\s*(?:≥|>=)\s*"), " at least "),
+    (re.compile(r"\s*(?:≠|!=)\s*"), " is not "),
+    (re.compile(r"(?<=\w)\s<\s(?=[\w-])"), " is less than "),
+    (re.compile(r"(?<=\w)\s>\s(?=[\w-])"), " is more than "),
+    (re.compile(r"\s+==?\s+"), " is "),
+    (re.compile(r"√\s?"), "the square root of "),
+    (re.compile(r"(?<=\w)²"), " squared"),
+    (re.compile(r"(?<=\w)³"), " cubed"),
+    (re.compile(r"\s*(?:[→⇒➜]|->|=>)\s*"), " to "),
+    (re.compile(r"(?<!\w)#(?=\d)"), "number "),
     (re.compile(r"\s&\s"), " and "),
-    (re.compile(r"\s+[–—]\s+|(?<=\w)—(?=\w)"), ", "),
+    (re.compile(r"\s+[–—]\s+|(?<=\w)—(?=\w)|\s[·•]\s"), ", "),
+    (re.compile("[\u200b\u2060\ufeff]"), ""),
 )
+_LONE_MARK = re.compile(r"\s+([.,!?;:])(?=\s|$)")
+_MARKS = re.compile(r"([,;:])(?:\s*[,;:])+")
 
 
 def to_speech(text: str) -> str:
     """One line of plain words that says what `text` shows; empty where there is nothing to say."""
-    words = " ".join(_in_words(_without_markup(text)).split())
-    return _LONE_MARK.sub(r"\1", words)
+    text = plain_text(_without_latex(text))
+    words = " ".join(one_line(_in_words(text)).split())
+    return _MARKS.sub(r"\1", _LONE_MARK.sub(r"\1", words)).strip()
 
 
-def _without_markup(text: str) -> str:
-    text = _FENCE.sub(" ", text)
-    text = _LINK.sub(r"\1", _IMAGE.sub(r"\1", text))
-    text = _ADDRESS.sub(r"\1", text)
-    text = _RULE.sub("", text)
-    text = _LINE_MARK.sub("", text)
-    for _ in range(3):  # Bold within italics within code is as deep as it goes.
-        text = _EMPHASIS.sub(r"\2", text)
-    text = _UNDERSCORES.sub(r"\1", text)
-    text = _PICTURE.sub("", _TAG.sub("", text))
-    text = _TABLE_EDGE.sub("", text)
-    return re.sub(r"\s*\|\s*", ", ", text).replace("`", "")
+def _without_latex(text: str) -> str:
+    """Formulas with the signs that they stand for."""
+    if "\\" not in text and "$" not in text:
+        return text
+    text = _LATEX_SPAN.sub(lambda found: found[1] or "", text)
+    text = _ROOT.sub(r"√\1", _FRACTION.sub(r"\1 over \2", text))
+    return _LATEX_COMMAND.sub(lambda found: found[1] or _LATEX_WORDS.get(found[2] or "", found[0]), text)
 
 
 def _in_words(text: str) -> str:
-    text = _MONEY_AFTER.sub(_money, _MONEY.sub(_money, text))
-    text = _DEGREES.sub(lambda found: _SCALES[found["scale"]], text)
-    text = _UNIT.sub(_unit, text)
+    for pattern, words in _SHORT:
+        text = pattern.sub(words, text)
+    text = say_quantities(_PART.sub(_part, text))
+    text = _POWER.sub(_power, text)
     for pattern, words in _SIGNS:
         text = pattern.sub(words, text)
     return text
 
 
-def _money(found: re.Match[str]) -> str:
-    one, many = _CURRENCIES[found["sign"]]
-    scale = (found["scale"] or "").strip()
-    name = one if found["number"] == "1" and not scale else many
-    return " ".join(filter(None, (found["number"], scale, name)))
+def _part(found: re.Match[str]) -> str:
+    name = _PARTS[found["part"]]
+    return f"{found['whole']} and {name}" if found["whole"] else name
 
 
-def _unit(found: re.Match[str]) -> str:
-    one, many = _UNITS[found["unit"]]
-    return f"{found['number']} {one if found['number'] == '1' else many}"
+def _power(found: re.Match[str]) -> str:
+    power = found["power"].replace("−", "-")
+    return _POWER_NAMES.get(power, f" to the power of {power}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,28 +14,101 @@ from microturn.background_agent.speech_text import to_speech
 pytestmark = pytest.mark.unit
 
 
-@pytest.mark.parametrize(
-    ("shown", "said"),
-    [
-        ("**Oslo**: -3 °C, *light* snow.", "Oslo: minus 3 degrees Celsius, light snow."),
-        ("See [the report](https://x.org/a?b=1).", "See the report."),
-        ("It is on https://www.example.org/long/path?q=1 now", "It is on example.org now"),
-        ("# Heading\n- first 5 km\n- second 1 km", "Heading first 5 kilometres second 1 kilometre"),
-        ("It costs $1,200.50 or 3 €.", "It costs 1,200.50 dollars or 3 euros."),
-        ("About £3 million, £1 each", "About 3 million pounds, 1 pound each"),
-        ("48 × 17 = 816", "48 times 17 is 816"),
-        ("15% of it, 10–12 h", "15 percent of it, 10 to 12 hours"),
-        ("Run `make` then:\n```sh\nmake all\n```\nDone.", "Run make then: Done."),
-        ("| a | b |\n|---|---|\n| 1 | 2 |", "a, b 1, 2"),
-        ("a snake_case_name stays, _so_ does 2-3", "a snake_case_name stays, so does 2-3"),
-        ("wind 5 m/s, I'm 5 m away", "wind 5 metres per second, I'm 5 metres away"),
-        ("Great job \U0001f389!", "Great job!"),
-        ("<b>bold</b> & plain", "bold and plain"),
-        ("```only code```", ""),
-    ],
-)
-def test_markup_signs_and_units_become_words(shown: str, said: str) -> None:
+MARKUP = [
+    ("See [the report](https://x.org/a?b=1).", "See the report."),
+    ("See [the report][1] [2] and ![a map](m.png).", "See the report and a map."),
+    ("It is on https://www.example.org/long/path?q=1 now", "It is on example.org now"),
+    ("It is on www.example.org/path, or <https://a.org>.", "It is on example.org, or a.org."),
+    ("Write to anna.b@example.org.", "Write to anna.b at example.org."),
+    ("# Heading\n- first 5 km\n- second 1 km", "Heading, first 5 kilometres, second 1 kilometre"),
+    ("1. [x] milk\n2. [ ] bread", "milk, done, bread"),
+    ("> quoted\n> text", "quoted, text"),
+    ("***really*** __strong__ ~~gone~~ `code`", "really strong gone code"),
+    ("Run `make` then:\n```sh\nmake all\n```\nDone.", "Run make then: Done."),
+    ("```only code```", ""),
+    ("<b>bold</b> & plain<br>next", "bold and plain, next"),
+    ("Tom &amp; Jerry", "Tom and Jerry"),
+    ("a snake_case_name stays, _so_ does 2-3", "a snake_case_name stays, so does 2-3"),
+    ("Great job \U0001f389! \u2705 1\ufe0f\u20e3 done", "Great job! done"),
+    ("First.\n\n---\n\nSecond.", "First. Second."),
+]
+TABLES = [
+    ("| a | b |\n|---|---|\n| 1 | 2 |", "1: 2."),
+    (
+        "| City | Temp | Wind |\n|:--|--:|---|\n| Oslo | -3 °C | 5 m/s |\n| Rome | 12 °C | |",
+        "Oslo: Temp minus 3 degrees Celsius, Wind 5 metres per second. Rome: Temp 12 degrees Celsius.",
+    ),
+    (
+        "| n | v |\n|--|--|\n" + "".join(f"| r{n} | {n} |\n" for n in range(7)),
+        "r0: 0. r1: 1. r2: 2. r3: 3. r4: 4. and 2 more on the screen.",
+    ),
+    ("| 1 | 2 |", "1, 2"),
+]
+QUANTITIES = [
+    ("**Oslo**: -3 °C, *light* snow.", "Oslo: minus 3 degrees Celsius, light snow."),
+    (
+        "9–12 °C; 20°; 68 °F; 5℃",
+        "9 to 12 degrees Celsius; 20 degrees; 68 degrees Fahrenheit; 5 degrees Celsius",
+    ),
+    (
+        "wind 5 m/s, I'm 5 m away, 5-10 km/h",
+        "wind 5 metres per second, I'm 5 metres away, 5 to 10 kilometres per hour",
+    ),
+    ("25 m², 40 kg/m³, 3 g/l", "25 square metres, 40 kilograms per cubic metre, 3 grams per litre"),
+    ("7 l/100 km at 100 Mbit/s", "7 litres per 100 kilometres at 100 megabits per second"),
+    ("3 s in the 1990s at 5 V, 1.0 kg", "3 seconds in the 1990s at 5 volts, 1.0 kilograms"),
+    ("It costs $1,200.50 or 3 €.", "It costs 1,200.50 dollars or 3 euros."),
+    ("About £3 million, £1 each", "About 3 million pounds, 1 pound each"),
+    ("$3.5M, £2bn, €40k, US$7", "3.5 million dollars, 2 billion pounds, 40 thousand euros, 7 dollars"),
+    ("USD 5, 12 CHF, -$5", "5 dollars, 12 Swiss francs, minus 5 dollars"),
+    ("$5–$10, €5-10, 5–10 €", "5 to 10 dollars, 5 to 10 euros, 5 to 10 euros"),
+    ("$5 and $10 off", "5 dollars and 10 dollars off"),
+    ("120 €/month, 2 €/kg", "120 euros per month, 2 euros per kilogram"),
+    ("15% of it, 10–12 h, 10-15 %", "15 percent of it, 10 to 12 hours, 10 to 15 percent"),
+    ("on 2026-11-22 or 2026-03-06T09:10:00+01:00", "on 22 November 2026 or 6 March 2026 at 09:10"),
+    ("15–20 people, 2019–2023, 555-1234", "15 to 20 people, 2019 to 2023, 555-1234"),
+    ("½ cup, 1½ cups", "a half cup, 1 and a half cups"),
+]
+SIGNS = [
+    ("48 × 17 = 816", "48 times 17 is 816"),
+    ("5 - 3 = 2, 10 / 2 = 5, 2 + 2", "5 minus 3 is 2, 10 divided by 2 is 5, 2 plus 2"),
+    ("x^2 + y² = z^n", "x squared plus y squared is z to the power of n"),
+    ("6.02×10^23", "6.02 times 10 to the power of 23"),
+    (
+        r"It is $\pi r^2$, so $\frac{1}{2} \times \sqrt{9} \leq 5$.",
+        "It is pi r squared, so 1 over 2 times the square root of 9 is at most 5.",
+    ),
+    ("5 < 6, a >= b, x != y", "5 is less than 6, a is at least b, x is not y"),
+    ("~5 people, ± 0.5, ≈ 3", "about 5 people, plus or minus 0.5, is about 3"),
+    ("e.g. apples, i.e. fruit; cats vs. dogs", "for example apples, that is fruit; cats versus dogs"),
+    ("#1 choice: A → B — quickly", "number 1 choice: A to B, quickly"),
+    (r"in C:\Users\bob", r"in C:\Users\bob"),
+]
+
+
+@pytest.mark.parametrize(("shown", "said"), [*MARKUP, *TABLES, *QUANTITIES, *SIGNS])
+def test_what_is_shown_becomes_what_can_be_said(shown: str, said: str) -> None:
     assert to_speech(shown) == said
+
+
+@pytest.mark.parametrize("said", [said for _, said in [*MARKUP, *QUANTITIES, *SIGNS]])
+def test_what_can_be_said_stays_as_it_is(said: str) -> None:
+    assert to_speech(said) == said
+
+
+def test_a_long_text_without_meaning_takes_no_time() -> None:
+    started_s = time.perf_counter()
+    for text in (
+        "*" * 5_000,
+        "[" * 5_000,
+        "1," * 3_000,
+        "| " * 3_000,
+        "<" * 5_000,
+        "$\\" * 2_000,
+        "5 - " * 2_000,
+    ):
+        to_speech(text)
+    assert time.perf_counter() - started_s < 3
 
 
 @given(st.text(max_size=300))
@@ -85,6 +160,13 @@ def test_a_block_of_code_is_not_cut() -> None:
 @settings(max_examples=150, deadline=None)
 def test_no_character_but_space_is_lost(text: str, size: int) -> None:
     assert "".join("".join(sentences(text, size)).split()) == "".join(text.split())
+
+
+def test_a_table_is_kept_whole_and_said_as_one() -> None:
+    text = "Here you are:\n| City | p.m. temp. today |\n|---|---|\n| Oslo | 3 |\n| Rome | 12. |\n\nThat is all. Bye."
+    table = text.partition("\n")[2].partition("\n\n")[0]
+    for size in (1, 4, 1000):
+        assert sentences(text, size) == ["Here you are:", table, "That is all.", "Bye."]
 
 
 @pytest.mark.parametrize(
