@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from microturn.protocols import ContextPackage, Promise
 from microturn.runtime.bus.dead_letters import DeadLetter, DeadTask
@@ -26,9 +27,9 @@ def letters_table(total: int, letters: Sequence[DeadLetter]) -> Table:
         grid.add_column(column, no_wrap=True)
     for letter in letters:
         grid.add_row(
-            printable(letter.task_id) or f"(event {letter.entry_id})",
+            Text(printable(letter.task_id) or f"(event {letter.entry_id})"),
             _when(letter.at_ms),
-            printable(letter.reason),
+            Text(printable(letter.reason)),
             f"{letter.size_bytes / 1000:.1f} kB",
         )
     return grid

@@ -60,9 +60,9 @@ def table(lives: Sequence[Life]) -> Table:
     for life in lives:
         grid.add_row(
             time.strftime("%m-%d %H:%M:%S", time.gmtime(life.began_ns / 1e9)),
-            printable(life.task_id[:SHOWN_ID]),
-            printable(life.session_id[:SHOWN_NAME]),
-            printable(life.agent[:SHOWN_NAME]),
+            Text(printable(life.task_id[:SHOWN_ID])),
+            Text(printable(life.session_id[:SHOWN_NAME])),
+            Text(printable(life.agent[:SHOWN_NAME])),
             Text(printable(life.state), _state_style(life.state)),
             str(life.attempts),
             _span(life.took_ms),

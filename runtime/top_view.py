@@ -25,7 +25,7 @@ LATE_TICK_MS = 200.0
 """A step that takes longer than a micro-turn makes the next one late."""
 LONG_WAIT_S = 5.0
 """A task that has waited so long is shown in red: its user has heard nothing for so long. Our choice."""
-_FIXED_LINES = 9
+_FIXED_LINES = 10
 """Head, lanes and headings; what is left of the height is shared among the lists."""
 _FLOOR_STYLE = {"nobody": "dim", "user": "cyan", "assistant": "green", "both": "red"}
 
@@ -80,8 +80,8 @@ class _Listing:
     rows: list[list[RenderableType]] = field(default_factory=list)
 
     def add(self, *cells: RenderableType) -> None:
-        """Add a row."""
-        self.rows.append(list(cells))
+        """Add a row. Text is shown as it is: a name from the bus is no markup, and steers no terminal."""
+        self.rows.append([Text(printable(cell)) if isinstance(cell, str) else cell for cell in cells])
 
     def table(self, room: int | None = None) -> RenderableType:
         """The rows, of which the last says how many more there are where they have no room."""
@@ -179,7 +179,7 @@ def _runtimes(seen: Overview) -> _Listing:
         status = each.status
         listing.add(
             _id(each.runtime_id),
-            printable(f"{status.host[:14]}:{status.pid}") if status else "-",
+            f"{status.host[:14]}:{status.pid}" if status else "-",
             str(status.session_count) if status else "-",
             _ms(status.tick_p50_ms if status else None),
             _ms(status.tick_p99_ms if status else None),
@@ -201,9 +201,7 @@ def _sessions(seen: Overview) -> _Listing:
     listing = _Listing(("session", "runtime", "floor", "age", "tasks", "open tasks"))
     for runtime in seen.runtimes:
         for session in runtime.status.sessions if runtime.status is not None else ():
-            listing.add(
-                printable(session.session_id[:22]), _id(runtime.runtime_id), *_session(session, runtime)
-            )
+            listing.add(session.session_id[:22], _id(runtime.runtime_id), *_session(session, runtime))
     return listing
 
 
@@ -218,7 +216,7 @@ def _session(session: SessionStatus, runtime: PostedStatus) -> Iterator[Renderab
 def _workers(seen: Overview) -> _Listing:
     listing = _Listing(("worker", "running", "seen"))
     for worker in seen.workers:
-        listing.add(printable(worker.worker_id[:28]), str(worker.running), f"{age(worker.seen_s)} ago")
+        listing.add(worker.worker_id[:28], str(worker.running), f"{age(worker.seen_s)} ago")
     return listing
 
 
@@ -226,12 +224,12 @@ def _dead(seen: Overview) -> _Listing:
     listing = _Listing(("dead", "reason", "given up"))
     for letter in seen.dead:
         ago_s = (seen.now_ms - letter.at_ms) / 1000
-        listing.add(_id(letter.task_id) or "(event)", printable(letter.reason), f"{age(ago_s)} ago")
+        listing.add(_id(letter.task_id) or "(event)", letter.reason, f"{age(ago_s)} ago")
     return listing
 
 
 def _id(name: str) -> str:
-    return printable(name[:SHOWN_ID])
+    return name[:SHOWN_ID]
 
 
 def _ms(value: float | None) -> Text:
