@@ -40,6 +40,7 @@ from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.bus.worker_port import open_worker_port
 from microturn.runtime.telemetry.process_telemetry import environment_of_child
 from microturn.tools import ToolRegistry
+from microturn.tools.mcp import McpServers
 
 OpensEngine: TypeAlias = Callable[[ToolRegistry], AbstractAsyncContextManager[AgentEngine]]
 """Opens an engine that is ready to work with these tools: loaded, and its fixed prefix read."""
@@ -87,7 +88,7 @@ async def serve(
     Raises:
         UnavailableError: the engine or the server cannot be reached.
     """
-    async with tools, open_engine(tools) as engine, open_worker_port(settings) as port:
+    async with _warm(tools), open_engine(tools) as engine, open_worker_port(settings) as port:
         worker = Worker(
             port,
             engine,
@@ -102,6 +103,14 @@ async def serve(
                 tasks.start_soon(_cancel_at, stop, tasks.cancel_scope)
             await worker.run(drain_on=drain_on)
             tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _warm(tools: ToolRegistry) -> AsyncIterator[None]:
+    """Add the tools of MCP servers, and keep the sessions with these and the processes of tools warm."""
+    async with McpServers.from_environment() as servers, tools:
+        servers.add_to(tools)
+        yield
 
 
 async def _cancel_at(stop: anyio.Event, work: anyio.CancelScope) -> None:

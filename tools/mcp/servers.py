@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import anyio
 from pydantic import JsonValue
 
-from microturn.protocols import UserError
+from microturn.protocols import UnavailableError, UserError
 from microturn.tools._errors import ToolFailed
 from microturn.tools.decorator import AnyTool
 from microturn.tools.mcp.config import CONFIG_VARIABLE, McpConfig, ServerEntry, read_config
@@ -59,25 +59,27 @@ class McpServers:
         return cls(read_config(Path(path), environ) if path else McpConfig(), pins)
 
     async def __aenter__(self) -> Self:
-        """Start the sessions.
-
-        Raises:
-            UnavailableError: there are servers, but the extra `mcp` is not installed.
-        """
-        if self._servers:
-            tasks = await self._stack.enter_async_context(anyio.create_task_group())
-            self._stack.callback(tasks.cancel_scope.cancel)
-            for server in self._servers:
-                tasks.start_soon(server.connect().run, name=f"MCP server {server.name}")
-            for server in self._servers:
-                await server.settled()
+        """Start the sessions."""
+        try:
+            connections = [server.connect() for server in self._servers]
+        except UnavailableError as error:
+            self._give_up(error)
+            return self
+        async with AsyncExitStack() as stack:
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(tasks.cancel_scope.cancel)
+            for connection in connections:
+                tasks.start_soon(connection.run)
+            for connection in connections:
+                await connection.settled.wait()
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         """End all sessions and the processes of the servers."""
-        return await self._stack.__aexit__(kind, error, trace)
+        await self._stack.__aexit__(None, None, None)  # told of an error, the task group would wrap it
 
     @property
     def problems(self) -> dict[str, str]:
@@ -88,14 +90,14 @@ class McpServers:
     def tools(self) -> list[AnyTool]:
         """Return the tools of all servers that can be used; what cannot is in `problems`."""
         made: dict[str, AnyTool] = {}
-        for server in self._servers:
-            for each in server.tools():
-                if each.spec.name in made:
-                    self._left_out[server.name] = (
-                        f"its tool `{each.spec.name}` has the name of another server's"
-                    )
-                else:
-                    made[each.spec.name] = each
+        try:
+            offered = [(server, each) for server in self._servers for each in server.tools()]
+        except UnavailableError as error:
+            self._give_up(error)
+            return []
+        for server, each in offered:
+            if made.setdefault(each.spec.name, each) is not each:
+                self._left_out[server.name] = f"its tool `{each.spec.name}` has the name of another server's"
         return list(made.values())
 
     def add_to(self, registry: ToolRegistry) -> None:
@@ -108,6 +110,11 @@ class McpServers:
         for name, problem in self.problems.items():
             registry.broken[f"MCP server {name}"] = problem
             _log.warning("MCP server %r: %s", name, problem)
+
+    def _give_up(self, error: UnavailableError) -> None:
+        """Leave all servers out, because the extra `mcp` is not installed."""
+        self._left_out.update({server.name: str(error) for server in self._servers})
+        self._servers = []
 
 
 class _Server:
@@ -134,10 +141,6 @@ class _Server:
 
         self._connection = Connection(self.name, self._entry, self._on_list)
         return self._connection
-
-    async def settled(self) -> None:
-        assert self._connection is not None
-        await self._connection.settled.wait()
 
     def problem(self) -> str:
         """Return what is wrong with it now; empty where nothing is."""

@@ -237,6 +237,32 @@ async def test_an_approval_and_a_choice_of_tools_are_taken_from_the_configuratio
     assert "what" in registry.broken["MCP server b"]
 
 
+def test_without_the_extra_all_servers_are_reported_and_nothing_stops(shelf: StdioServer) -> None:
+    program = """
+import sys
+sys.modules["mcp.client.client"] = None
+import anyio
+from microturn.tools import ToolRegistry
+from microturn.tools.mcp import McpConfig, McpServers, Pins, StdioServer
+async def main():
+    registry = ToolRegistry()
+    async with McpServers(McpConfig({"shelf": StdioServer(command="x")})) as servers:
+        servers.add_to(registry)
+    print(registry.broken)
+anyio.run(main)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert "MCP server shelf" in done.stdout and "pip install 'microturn[mcp]'" in done.stdout
+
+
+@pytest.mark.anyio
+async def test_an_error_inside_comes_out_as_it_is(opens: Opens) -> None:
+    with pytest.raises(KeyError):
+        async with opens(crude=crude("fine")):
+            raise KeyError
+
+
 def test_without_servers_the_sdk_is_not_imported() -> None:
     program = "import sys, microturn.tools.mcp; print('mcp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
