@@ -36,9 +36,6 @@ RUNS = 8
 """How often the engine is run at most, so that corrections cannot keep a task from ending. Our choice."""
 LISTEN_EVERY_S = 0.025
 """How often an attempt that waits for a slow reader asks whether it has caught up. Our choice."""
-ANSWER_EVERY_S = 0.05
-"""How often an attempt that waits for the user's answer asks whether it has come. Our choice: half of the time within
-which it has to be known."""
 _AWAITED = frozenset({"tool_started", "tool_finished"})
 """Kinds that an engine goes on after only once they are stored: what a tool does must not come before its record."""
 
@@ -88,6 +85,7 @@ class Attempt:
         """Run the engine to its end, whatever that is, and say how it ended."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._beat)
+            group.start_soon(self._listen)
             group.start_soon(self._sender.run)
             end = await self._work(engine, tools)
             group.cancel_scope.cancel()
@@ -168,7 +166,6 @@ class Attempt:
             self._receipts,
             self._answers,
             load=functools.partial(self._bus.load, self._entry),
-            wants_news=self._ask_for_news,
         )
 
     async def _run_engine(
@@ -252,18 +249,23 @@ class Attempt:
     async def _beat(self) -> None:
         """Show that the attempt lives, four times per lease, and hear what the bus has to say.
 
-        Sooner while the engine waits for a slow reader or for the user's answer, of which nothing else would tell.
+        At once where the bus has news, and sooner while the engine waits for a slow reader, of which nothing else would
+        tell.
         """
         while self._end is None:
-            if not self._is_waited_for and not self._control.awaits_answer:
-                self._wants_news = anyio.Event()
+            if not self._is_waited_for:
                 with anyio.move_on_after(self._lease_s / 4):
                     await self._wants_news.wait()
+            self._wants_news = anyio.Event()
             if self._is_waited_for:
                 await anyio.sleep(min(LISTEN_EVERY_S, self._lease_s / 4))
-            elif self._control.awaits_answer:
-                await anyio.sleep(min(ANSWER_EVERY_S, self._lease_s / 4))
             self._heed(await self._bus.beat(self._entry, self._begun.attempt))
+
+    async def _listen(self) -> None:
+        """Have the bus asked as soon as it may have something to say."""
+        while True:
+            await self._bus.until_news(self._entry, self._begun.attempt)
+            self._ask_for_news()
 
     @property
     def _is_waited_for(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -50,13 +50,10 @@ class Control:
     Kept up to date while it runs."""
     load: Load = nothing_kept
     """Loads what a reference in the package stands for."""
-    wants_news: Callable[[], None] = lambda: None
-    """Called when something begins to wait for an answer, so that the worker asks for one soon."""
     revision: int = field(init=False)
     """How many of the corrections what is emitted now takes into account: at first, those from before the run."""
     _changed: anyio.Event = field(init=False, default_factory=anyio.Event)
     """Set at the next change of what is told here."""
-    _waiting: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.revision = len(self.updates)
@@ -66,25 +63,15 @@ class Control:
         """Whether there are corrections that the engine has not taken in."""
         return len(self.updates) > self.revision
 
-    @property
-    def awaits_answer(self) -> bool:
-        """Whether something waits for the user's answer, so that it should be brought soon."""
-        return self._waiting > 0
-
     async def answer(self, seq: int, timeout_s: float) -> str | None:
         """Wait for the user's answer to the question in event `seq`; empty where the user will not answer.
 
         None where there is none: `timeout_s` seconds have passed, the question was given up before it was understood,
         or the user has corrected the task instead.
         """
-        self._waiting += 1
-        try:
-            with anyio.move_on_after(timeout_s):
-                while seq not in self.answers and not self.has_news and not self._was_given_up(seq):
-                    self.wants_news()
-                    await self._changed.wait()
-        finally:
-            self._waiting -= 1
+        with anyio.move_on_after(timeout_s):
+            while seq not in self.answers and not self.has_news and not self._was_given_up(seq):
+                await self._changed.wait()
         return self.answers.get(seq)
 
     def notify(self) -> None:

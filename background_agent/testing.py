@@ -37,6 +37,8 @@ class TaskRecord:
     answers_seen: int = 0
     receipts: list[Receipt] = field(default_factory=list)
     receipts_seen: int = 0
+    news: anyio.Event = field(default_factory=anyio.Event)
+    """Set when the worker should ask for news, and then replaced."""
     beats: int = 0
     events: list[DelegationEvent] = field(default_factory=list)
     unread: int = 0
@@ -48,6 +50,11 @@ class TaskRecord:
         self.unread += len(events)
         if events:
             self.seq = events[-1].seq
+
+    def ring(self) -> None:
+        """Have the worker ask for news."""
+        news, self.news = self.news, anyio.Event()
+        news.set()
 
     def kinds(self) -> list[EventKind]:
         """The kinds of its events in order."""
@@ -91,12 +98,14 @@ class InMemoryWorkerBus:
     def cancel(self, task_id: str) -> None:
         """Ask for a task to be stopped."""
         self.tasks[task_id].cancelled = True
+        self.tasks[task_id].ring()
 
     def update(self, task_id: str, text: str) -> bool:
         """Correct a task; false where it has ended, which is too late."""
         record = self.tasks[task_id]
         if not record.ended:
             record.updates.append(text)
+            record.ring()
         return not record.ended
 
     def answer(self, task_id: str, seq: int, text: str) -> bool:
@@ -108,6 +117,7 @@ class InMemoryWorkerBus:
         if record.ended or seq > record.seq:
             return False
         record.answers.setdefault(seq, text)
+        record.ring()
         return True
 
     def receipt(self, receipt: Receipt) -> None:
@@ -167,6 +177,10 @@ class InMemoryWorkerBus:
             record.ended = True
             record.done.set()
         return _news(record, corrected=corrected)
+
+    async def until_news(self, entry: TaskEntry, attempt: int) -> None:
+        """See `WorkerBus`."""
+        await self.tasks[entry.package.task_id].news.wait()
 
     async def load(self, entry: TaskEntry, reference: Reference) -> bytes:
         """See `WorkerBus`."""

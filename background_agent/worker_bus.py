@@ -111,6 +111,12 @@ class WorkerBus(Protocol):
     async def beat(self, entry: TaskEntry, attempt: int) -> BeatResult:
         """Renew the lease of a task that really runs."""
 
+    async def until_news(self, entry: TaskEntry, attempt: int) -> None:
+        """Wait until there may be news of a running task, which a `beat` then tells.
+
+        A help and no promise: it may return for nothing, late or never, so the regular beats go on.
+        """
+
     async def load(self, entry: TaskEntry, reference: Reference) -> bytes:
         """Return the bytes that a reference in the task's package stands for.
 

@@ -1,5 +1,5 @@
 -- End a task that nobody runs, or ask the worker that runs it to stop.
--- KEYS: a task's with the stream of the ordinary ones, the stream of the urgent ones
+-- KEYS: a task's with the stream of the ordinary ones, the stream of the urgent ones, bell
 -- ARGV: task id, kind (cancelled | expired), reason, retention (ms), retention of what is owed (ms)
 -- Returns: ended (it now is, or was) | asked | early (its deadline is still to come) | unknown | moved, runtime
 -- A task that waits keeps its entry until a worker takes it out; see forget(). One that runs past its deadline is
@@ -16,6 +16,7 @@ if known[1] == 'running' then
   local pending = redis.call('XPENDING', stream, 'w', known[2], known[2], 1)
   if ARGV[2] == 'cancelled' and #pending > 0 and pending[1][3] < tonumber(known[3]) then
     redis.call('HSET', task.hash, 'cancel', ARGV[3])
+    ring(KEYS[9], task)
     return { 'asked' }
   end
   forget(stream, known[2])

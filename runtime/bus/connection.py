@@ -29,7 +29,7 @@ from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.settings import BusSettings
 
 _CONNECTIONS = 64
-"""To one server, at least; on a cluster each shard has readers of its own, three at most."""
+"""To one server, at least; on a cluster each shard has readers of its own, four at most."""
 CLOSE_WITHIN_S = 1.0
 """How long closing the connections may take."""
 LONGEST_READ_S = 1.0
@@ -56,7 +56,7 @@ async def open_clients(settings: BusSettings) -> AsyncIterator[Clients]:
         BusAddressError: the URL is no address of a bus.
     """
     address, timeout_s = parse_address(settings.url), settings.command_timeout_s
-    open_link, connections = _LINKS[address.kind], max(_CONNECTIONS, 3 * settings.shards)
+    open_link, connections = _LINKS[address.kind], max(_CONNECTIONS, 4 * settings.shards)
     commands = open_link(address, _Limits(timeout_s, timeout_s, 2, connections))
     blocking = open_link(address, _Limits(timeout_s, LONGEST_READ_S + timeout_s, 0, connections))
     bulk = open_link(address, _Limits(timeout_s, timeout_s, 2, connections, gives_text=False))

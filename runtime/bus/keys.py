@@ -13,6 +13,7 @@
 `mt:<tenant>:{sNN}:id:<hash>`  string: the task that an idempotency key stands for
 `mt:<tenant>:{sNN}:in:<rt>`    stream: the inbox of one runtime process
 `mt:<tenant>:{sNN}:dead`       stream: tasks given up
+`mt:<tenant>:{sNN}:bell`       stream: running tasks of which a worker should look for news
 `mt:<tenant>:{s00}:layout`     string: over how many shards the bus is spread
 `mt:<tenant>:{s00}:rt:<rt>`    string: the process that has a runtime id now
 `mt:<tenant>:{s00}:workers`    sorted set: when each worker was last seen
@@ -123,6 +124,10 @@ class Keys:
     def dead(self, shard: int) -> str:
         """Stream of tasks given up."""
         return f"{self._prefix(shard)}dead"
+
+    def bell(self, shard: int) -> str:
+        """Stream of running tasks with news for their workers."""
+        return f"{self._prefix(shard)}bell"
 
     def layout(self) -> str:
         """String with the number of shards."""

@@ -135,7 +135,11 @@ class Outgoing:
         """End a task that nobody runs or whose time is up, or ask its worker to stop."""
         reply = await self._scripts.run(
             "cancel",
-            [*self._keys.of_task(shard, task_id, self._runtime_id), self._keys.lane(shard, "urgent")],
+            [
+                *self._keys.of_task(shard, task_id, self._runtime_id),
+                self._keys.lane(shard, "urgent"),
+                self._keys.bell(shard),
+            ],
             *(task_id, kind, reason, self._settings.retention_ms, self._settings.session_retention_ms),
         )
         return _outcome(reply[0])
@@ -160,12 +164,18 @@ class Outgoing:
         return _outcome(reply[0])
 
     async def _update(self, item: Item) -> Outcome:
-        keys = self._keys.of_task(item.shard, item.task_id, self._runtime_id)
+        keys = [
+            *self._keys.of_task(item.shard, item.task_id, self._runtime_id),
+            self._keys.bell(item.shard),
+        ]
         note = correction_note(item.text)
         return _outcome((await self._scripts.run("update", keys, item.call_id, note, MOST_UPDATES))[0])
 
     async def _answer(self, item: Item) -> Outcome:
-        keys = self._keys.of_task(item.shard, item.task_id, self._runtime_id)
+        keys = [
+            *self._keys.of_task(item.shard, item.task_id, self._runtime_id),
+            self._keys.bell(item.shard),
+        ]
         note = answer_note(item.seq, item.text[:ANSWER_CHARACTERS])
         return _outcome((await self._scripts.run("answer", keys, item.seq, note))[0])
 

@@ -33,6 +33,12 @@ local function new_owner(task)
   if owner and owner ~= reader_of(task.inbox) then return owner end
 end
 
+-- Have the worker of a running task look for news at once. Whoever listens has heard it within a moment, so few are kept.
+local function ring(bell, task)
+  redis.call('XADD', bell, 'MAXLEN', '~', 100, '*', 'task', string.match(task.hash, '}:t:(.+)$'))
+  redis.call('PEXPIRE', bell, 3600000)
+end
+
 -- Send an event that no worker wrote.
 local function put_event(task, task_id, attempt, seq, kind, reason)
   local event = { v = EVENT_VERSION, task_id = task_id, attempt = attempt, seq = seq, kind = kind }

@@ -1,5 +1,5 @@
 -- Tell a task what the user has changed since.
--- KEYS: a task's
+-- KEYS: a task's, bell
 -- ARGV: id of this call, note for the worker, most corrections
 -- Returns: stored, revision | ended | full | unknown | moved, runtime
 local task = task_keys()
@@ -12,4 +12,5 @@ if TERMINAL[known[1]] then return { 'ended' } end
 if tonumber(known[2] or 0) >= tonumber(ARGV[3]) then return { 'full' } end
 redis.call('HSET', task.hash, 'update:' .. ARGV[1], 1)
 redis.call('RPUSH', task.notes, ARGV[2])
+ring(KEYS[8], task)
 return { 'stored', redis.call('HINCRBY', task.hash, 'revision', 1) }

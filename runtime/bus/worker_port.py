@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from uuid import uuid4
 
@@ -22,6 +22,7 @@ from microturn.background_agent.worker_bus import BeatResult, Begun, EmitResult,
 from microturn.protocols import INLINE_LIMIT_BYTES, DelegationEvent, Reference
 from microturn.runtime.bus._errors import PackageTooLargeError
 from microturn.runtime.bus.attachments import AttachmentReader
+from microturn.runtime.bus.bell import Bell
 from microturn.runtime.bus.connection import Clients, open_clients
 from microturn.runtime.bus.delivery import Delivery
 from microturn.runtime.bus.keys import Keys, checked_name
@@ -45,6 +46,8 @@ class _Running:
     delivery: Delivery
     attempt: int = 0
     notes_seen: int = 0
+    has_news: anyio.Event = field(default_factory=anyio.Event)
+    """Set when the bell rings for it, and then replaced."""
 
     def unseen(self, asked_from: int, notes: Sequence[str]) -> Notes:
         """The notes that no call in between has brought: two calls under way may both be told of one."""
@@ -98,11 +101,13 @@ class WorkerPort:
             clients, self._scripts, settings, self._keys, worker_id=worker_id, reject=self._reject
         )
         self._attachments = AttachmentReader(clients.bulk, self._keys)
+        self._bell = Bell(clients, self._keys, settings, on_ring=self._on_ring)
         self._running: dict[str, _Running] = {}
 
     def start(self, tasks: TaskGroup) -> None:
         """Start the port's own tasks."""
         self._queue.start(tasks)
+        self._bell.start(tasks)
         tasks.start_soon(self.show_presence, name="bus presence")
 
     async def take(self, *, urgent_only: bool = False) -> TaskEntry:
@@ -130,6 +135,8 @@ class WorkerPort:
         running.attempt, next_seq, left_ms = map(int, reply[1:4])
         events, journal, notes, receipts = sections(reply[4:])
         told = running.unseen(0, notes)
+        if task_id not in self._running:
+            self._bell.begin(running.delivery.shard)
         self._running[task_id] = running
         return Begun(
             running.attempt,
@@ -196,6 +203,14 @@ class WorkerPort:
             receipts=told.receipts,
             answers=told.answers,
         )
+
+    async def until_news(self, entry: TaskEntry, attempt: int) -> None:
+        """Wait until the bell rings for a running task; for ever where it does not run here."""
+        running = self._running.get(entry.package.task_id)
+        if running is None or running.attempt != attempt:
+            await anyio.sleep_forever()
+        else:
+            await running.has_news.wait()
 
     async def load(self, entry: TaskEntry, reference: Reference) -> bytes:
         """Return the bytes that a reference in the task's package stands for; see `WorkerBus`.
@@ -277,6 +292,13 @@ class WorkerPort:
         running = self._running.get(task_id)
         if running is not None and running.attempt == attempt:
             del self._running[task_id]
+            self._bell.end(running.delivery.shard)
+
+    def _on_ring(self, task_id: str) -> None:
+        running = self._running.get(task_id)
+        if running is not None:
+            news, running.has_news = running.has_news, anyio.Event()
+            news.set()
 
 
 def _encoded(event: DelegationEvent) -> str:

@@ -384,7 +384,8 @@ async def test_an_update_that_is_repeated_for_want_of_an_answer_is_one_update(
         await port.submit(package("a"))
         entry = await worker.take()
         assert await worker.begin(entry) is not None
-        keys = Keys(settings.tenant, settings.shards).of_task(0, "a", port.runtime_id)
+        names = Keys(settings.tenant, settings.shards)
+        keys = [*names.of_task(0, "a", port.runtime_id), names.bell(0)]
         async with open_clients(settings) as clients:
             for _ in range(2):
                 run = Scripts(clients.commands).run
