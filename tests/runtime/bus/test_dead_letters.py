@@ -11,6 +11,8 @@ from microturn.protocols import ContextPackage, DelegationEvent
 from microturn.runtime.bus import (
     BusSettings,
     DelegationPort,
+    EmbeddedServer,
+    access_rules,
     open_delegation_port,
     open_worker_port,
 )
@@ -150,6 +152,32 @@ async def test_one_is_found_among_more_than_a_page(letters: DeadLetters, setting
         await clients.commands.send_all(key, adds)
     assert (await letters.find("task-0")).task_id == "task-0"
     assert (await letters.newest(3))[0] == 1100
+
+
+async def test_a_tenants_rights_are_enough_for_all_of_it(
+    settings: BusSettings, server: EmbeddedServer, port: DelegationPort, package: MakePackage
+) -> None:
+    await give_up(settings, port, package("poison"), package("venom"))
+    name = f"keeper-{settings.tenant}"
+    async with open_clients(settings) as clients:
+        rules = access_rules(settings.tenant).split()
+        await command(clients.commands, "ACL", "SETUSER", name, "reset", "on", ">right", *rules)
+    user = replace(settings, url=server.url.replace("unix://", f"unix://{name}:right@"))
+    async with open_dead_letters(user) as letters:
+        assert (await letters.read(await letters.find("venom"))).promise is not None
+        assert (await letters.retry(await letters.find("poison")))[0] == "accepted"
+        await letters.drop(await letters.find("venom"))
+        assert (await letters.newest(5))[0] == 0
+
+
+async def test_a_queue_that_is_full_refuses_another_try_and_keeps_it(
+    settings: BusSettings, port: DelegationPort, package: MakePackage
+) -> None:
+    await give_up(settings, port, package("poison"))
+    await port.submit(package("waits"))
+    async with open_dead_letters(replace(settings, queue_limit=1)) as letters:
+        assert (await letters.retry(await letters.find("poison")))[0] == "full"
+        assert (await letters.newest(5))[0] == 1
 
 
 def _plain(task_id: str) -> ContextPackage:
