@@ -6,6 +6,7 @@ user says after a question was heard is its answer. Knows nothing of how it is s
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from microturn.background_agent.questions import asks_for
@@ -44,7 +45,9 @@ class _Question:
 class Questions:
     """The questions of one session. Owned by the beat."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str, int, str], None]) -> None:
+        """`tell` tells a task, by its id and the number of its question, what was answered; nothing for no answer."""
+        self._tell = tell
         self._until_ms: dict[Asked, float] = {}
         """Of each question that has come: when its answer is worth nothing any more."""
         self._approvals: set[Asked] = set()
@@ -76,11 +79,24 @@ class Questions:
         speech = event.speech.model_copy(update={"expires_ms": round(now_ms + within_ms)})
         return event.model_copy(update={"speech": speech})
 
-    def begin(self, woven: WovenText) -> None:
-        """Take in that a question is about to be said."""
-        item = WovenItem.parse(woven.item_id)
-        asked = Asked(item.task_id, item.stretches[-1].seq)
-        self._current = _Question(asked, item, self._until_ms.get(asked, 0.0))
+    def note_woven(self, woven: Sequence[WovenText], now_ms: float) -> None:
+        """Take in what is about to be said.
+
+        A question that waits for its answer is given up where something else is said, as what the user says then may
+        not be meant for it, and where its time is up.
+        """
+        for each in woven:
+            self.leave_unanswered()
+            if each.asks:
+                self._begin(each)
+        if self._current is not None and now_ms >= self._current.until_ms:
+            self.leave_unanswered()
+            self._current = None
+
+    def leave_unanswered(self) -> None:
+        """Tell the task whose question was understood that no answer comes; one that is being said is left alone."""
+        if self.open is not None and (asked := self.close()) is not None:
+            self._tell(asked.task_id, asked.seq, "")
 
     def heard(self, item_id: str, words: int, finished: bool, now_ms: float) -> None:
         """Take in how far the question was heard; one that is cut off before it was understood is none any more."""
@@ -125,6 +141,7 @@ class Questions:
         if self.asking == task_id:
             self._current = None
 
-    def is_overdue(self, now_ms: float) -> bool:
-        """Whether the time of the question is up."""
-        return self._current is not None and now_ms >= self._current.until_ms
+    def _begin(self, woven: WovenText) -> None:
+        item = WovenItem.parse(woven.item_id)
+        asked = Asked(item.task_id, item.stretches[-1].seq)
+        self._current = _Question(asked, item, self._until_ms.get(asked, 0.0))

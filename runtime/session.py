@@ -30,7 +30,6 @@ from microturn.protocols import (
     Update,
     Utterance,
     WordsHeard,
-    WovenText,
 )
 from microturn.runtime.beat import Tick
 from microturn.runtime.delegations import DelegationPort, Delegations, PortState
@@ -108,7 +107,7 @@ class Session:
         self.weaver = Weaver(policy)
         self.history = History()
         self.delegations = Delegations(session_id, port, deadline_s, reopened)
-        self.questions = Questions()
+        self.questions = Questions(self.delegations.answer)
         self.floor = FloorState()
         self._source = source
         self._port = port
@@ -170,7 +169,8 @@ class Session:
         heard = tuple(self._unheard)
         self._unheard.clear()
         woven = self.weaver.weave(Moment(now_ms, self.floor), is_asking=self.questions.keeps_quiet(now_ms))
-        self._note_woven(woven, now_ms)
+        self.questions.note_woven(woven, now_ms)
+        self._just_woven = frozenset(each.item_id for each in woven)
         self._pass_on_receipts()
         typed = tuple(self._typed)
         self._typed.clear()
@@ -365,7 +365,7 @@ class Session:
                 self.weaver.resume()
             case Dismiss():
                 self.weaver.dismiss(now_ms)
-                self._leave_unanswered()
+                self.questions.leave_unanswered()
             case Answer():
                 self._answer(action, now_ms)
             case _:
@@ -391,18 +391,6 @@ class Session:
             task.corrections.append(update)
             self._delegate(self.delegations.redone(task), now_ms)
 
-    def _note_woven(self, woven: Sequence[WovenText], now_ms: float) -> None:
-        """Keep an eye on a question. One that waits for its answer is given up where something else is said, as what the
-        user says then may not be meant for it, and where its time is up."""
-        self._just_woven = frozenset(each.item_id for each in woven)
-        for each in woven:
-            self._leave_unanswered()
-            if each.asks:
-                self.questions.begin(each)
-        if self.questions.is_overdue(now_ms):
-            self._leave_unanswered()
-            self.questions.close()
-
     def _answer(self, answer: Answer, now_ms: float) -> None:
         """Pass on what the user said to a question, as a correction where it asks for something else."""
         asked = self.questions.take(answer)
@@ -414,11 +402,6 @@ class Session:
             self._correct(update, now_ms)
         else:
             self.delegations.answer(asked.task_id, asked.seq, answer.text)
-
-    def _leave_unanswered(self) -> None:
-        """Tell the task whose question was heard that no answer comes; one that is being said is left alone."""
-        if self.questions.open is not None and (asked := self.questions.close()) is not None:
-            self.delegations.answer(asked.task_id, asked.seq, "")
 
     def _redo(self, task_id: str, now_ms: float) -> None:
         """Hand over anew a task that had ended when the user's correction reached it."""
