@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,12 +11,21 @@ import anyio
 import pytest
 from pydantic import JsonValue
 
-from microturn.background_agent import Control, Emit, ReflexEngine
+from microturn.background_agent import (
+    REMOTE,
+    AgentEngine,
+    ChatClient,
+    Control,
+    Emit,
+    LoopEngine,
+    ReflexEngine,
+)
 from microturn.background_agent.approval import CUT_OFF, NOTHING, ONCE_MORE, VALUE_CHARS, approval_question
 from microturn.background_agent.attempt import Attempt
 from microturn.background_agent.effect_guard import EffectGuard
 from microturn.background_agent.journal import Journal
 from microturn.background_agent.narrator import Narrator
+from microturn.background_agent.scripted_model import CallTools, Say, scripted_model
 from microturn.background_agent.testing import InMemoryWorkerBus, TaskRecord
 from microturn.background_agent.tool_runner import ToolRunner
 from microturn.background_agent.transcript import Call, Outcome
@@ -84,7 +94,7 @@ class World:
             return f"booked for {self.answered[-1]}"
 
         self.tools = ToolRegistry([send, book])
-        self.engine = CallsOnce("send", SEND)
+        self.engine: AgentEngine = CallsOnce("send", SEND)
 
     @property
     def record(self) -> TaskRecord:
@@ -154,7 +164,8 @@ async def test_a_no_is_told_to_the_model_and_nothing_is_done() -> None:
     assert "said no" in await world.ask_and_answer("No, don't.")
     assert world.sent == []
     assert "tool_started" not in world.record.kinds()
-    assert world.engine.outcomes[-1].is_error
+    (finished,) = Journal.read(world.record.events).finished
+    assert finished.is_error
 
 
 async def test_an_unclear_answer_is_asked_about_once_more() -> None:
@@ -261,17 +272,38 @@ async def test_a_no_stays_a_no_for_the_next_attempt() -> None:
 
 async def test_a_correction_breaks_the_question_off_and_the_changed_call_is_asked_for_anew() -> None:
     world = World()
-    async with world.attempt():
+    script = (
+        CallTools((("send", json.dumps(SEND)),)),
+        CallTools((("send", json.dumps(SEND | {"to": "Anna"})),)),
+        Say("It is sent to Anna."),
+    )
+    async with (
+        scripted_model(*script) as model,
+        LoopEngine(ChatClient(model.url, "m"), REMOTE, data_dir=Path("unused")) as world.engine,
+        world.attempt(),
+    ):
         first = await world.question()
         world.bus.update("t", "to Anna instead")
-        while not world.engine.outcomes:
-            await anyio.sleep(0.002)
-        assert "changed the task" in world.engine.outcomes[-1].text
-    world.bus.answer("t", first.seq, "yes")  # too late: it was about something else
-    world.engine = CallsOnce("send", {"to": "Anna", "text": "hello"})
-    if not world.record.ended:
-        journal = Journal.read(world.record.events, revision=1)
-        assert journal.awaiting == ()
+        second = await world.question(1)
+        world.bus.answer("t", first.seq, "no")  # too late: nobody waits for it any more
+        world.bus.answer("t", second.seq, "yes")
+        await world.record.done.wait()
+    assert "changed the task" in model.told(1)
+    assert "to Anna instead" in model.told(1)
+    assert world.record.spoken()[:2] == [QUESTION, "Shall I send hello to Anna?"]
+    assert world.sent == [("Anna", "hello")]
+
+
+async def test_a_model_is_told_that_the_user_said_no() -> None:
+    world = World()
+    script = (CallTools((("send", json.dumps(SEND)),)), Say("All right, I have not sent it."))
+    async with (
+        scripted_model(*script) as model,
+        LoopEngine(ChatClient(model.url, "m"), REMOTE, data_dir=Path("unused")) as world.engine,
+    ):
+        await world.ask_and_answer("no")
+    assert "said no" in model.told(1)
+    assert world.sent == []
 
 
 async def test_an_approval_from_before_a_correction_is_none_after_it() -> None:
