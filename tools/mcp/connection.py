@@ -14,7 +14,7 @@ from typing import TypeAlias
 import anyio
 from pydantic import JsonValue
 
-from microturn import __version__
+from microturn._version import __version__
 from microturn.tools._errors import ToolFailed, ToolRetry
 from microturn.tools.mcp.config import ServerEntry, StdioServer
 from microturn.tools.mcp.convert import offer_of, result_text
@@ -206,10 +206,10 @@ class Connection:
     async def _pause(self, failures: int) -> None:
         """Wait before the next attempt, longer each time; a call that wants the session shortens it."""
         pause_s = min(FIRST_PAUSE_S * 2**failures, LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)
-        self._wanted = anyio.Event()
         await anyio.sleep(FIRST_PAUSE_S)
         with anyio.move_on_after(pause_s - FIRST_PAUSE_S):
             await self._wanted.wait()
+        self._wanted = anyio.Event()
 
 
 class _BrokenError(Exception):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import uvicorn
 
-from microturn import __version__
+from microturn._version import __version__
 from microturn.protocols import ContextPackage, Speech, ToolSpec, UserError
 from microturn.tools._errors import ToolFailed
 from microturn.tools.context import ToolContext

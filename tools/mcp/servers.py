@@ -126,6 +126,7 @@ class _Server:
         self._pins = pins
         self._connection: Connection | None = None
         self._accepted: Sequence[Offer] = ()
+        self._is_new = False
         self._difference = Difference()
         self._pin_problem = ""
         self._tool_problems: list[str] = []
@@ -147,6 +148,10 @@ class _Server:
         parts = [self._pin_problem, *self._tool_problems]
         if self._connection is not None and self._connection.problem:
             parts.append(f"it is not connected: {self._connection.problem}")
+        if self._connection is None and self._is_new:
+            parts.append(
+                f"its tools are not known yet; a worker's start or {accepting(self.name)} asks for them"
+            )
         if self._difference:
             parts.append(
                 f"its tools are not those that were accepted ({self._difference.summary()}); what differs is not "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from microturn.protocols import UserError
-from microturn.tools.mcp import Difference, Offer, Pins
+from microturn.tools.mcp import Difference, McpConfig, McpServers, Offer, Pins, StdioServer
 from microturn.tools.mcp.pins import compare, differing_lines
 
 pytestmark = pytest.mark.unit
@@ -32,6 +32,21 @@ def test_a_pin_that_was_altered_is_refused(pins: Pins) -> None:
     path.write_text("{")
     with pytest.raises(UserError, match="cannot read"):
         pins.read("shelf")
+
+
+def test_tools_of_two_servers_with_one_name_are_told_apart_or_reported(pins: Pins) -> None:
+    pins.write("a", [LOOK.model_copy(update={"name": "b__c"}), TAKE])
+    pins.write("a__b", [LOOK.model_copy(update={"name": "c"})])
+    nowhere = StdioServer(command="never-started")
+    config = McpConfig({"a": nowhere, "a__b": nowhere, "new": nowhere}, {"odd": "its entry is wrong"})
+
+    servers = McpServers(config, pins)
+    names = [each.spec.name for each in servers.tools()]
+
+    assert names == ["a__b__c", "a__take"]
+    assert "the name of another server's" in servers.problems["a__b"]
+    assert servers.problems["odd"] == "its entry is wrong"
+    assert "not known yet" in servers.problems["new"]
 
 
 def test_what_is_new_gone_or_changed_is_named() -> None:
