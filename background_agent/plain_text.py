@@ -10,17 +10,23 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from microturn.tools.text import clean
+
 MOST_ROWS: Final = 5
 """Rows of a table that are read out; whoever wants more looks at the screen. Our choice."""
 
 _FENCE = re.compile(r"(```|~~~).*?(?:\1|\Z)", re.DOTALL)
-_IMAGE = re.compile(r"!\[([^\]\n]*)\](?:\([^)\n]*\)|\[[^\]\n]*\])")
-_LINK = re.compile(r"\[([^\]\n]+)\](?:\([^)\n]*\)|\[[^\]\n]*\])")
+_TARGET = r"(?:\([^()]{0,2000}(?:\([^()]{0,200}\)[^()]{0,2000})?\)|\[[^\]\n]{0,200}\])"
+_IMAGE = re.compile(rf"!\[([^\]]{{0,300}})\]{_TARGET}")
+_LINK = re.compile(rf"\[([^\]]{{1,300}})\]{_TARGET}")
 _LINK_TARGET = re.compile(r"^ {0,3}\[[^\]\n]+\]:\s*\S+.*$", re.MULTILINE)
 _SOURCE_MARK = re.compile(r"\s?\[\^?\d{1,3}\]|【[^】\n]*】")
 _ADDRESS = re.compile(
-    r"<?\b(?:https?://(?:www\.)?|www\.)([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::\d+)?(?:[/?#][^\s<>)\]]*?)?>?(?=[.,!?;:]*(?:[\s<>)\]]|\Z))",
+    r"<?\b(?:(?:https?|ftps?|wss?|file)://(?:www\.)?|www\.)([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::\d+)?(?:[/?#][^\s<>)\]]*?)?>?(?=[.,!?;:]*(?:[\s<>)\]]|\Z))",
     re.IGNORECASE,
+)
+_HOST_AND_PATH = re.compile(
+    r"(?<![\w@/.-])((?:[a-z0-9-]+\.)+[a-z]{2,})/[^\s<>)\]]*[^\s<>)\].,!?;:]", re.IGNORECASE
 )
 _MAIL = re.compile(r"<?(?:mailto:)?\b([\w.+-]+)@((?:[\w-]+\.)+[a-z]{2,})\b>?", re.IGNORECASE)
 _BOX = re.compile(r"^(\s*(?:(?:[-*+•]|\d{1,3}[.)])\s+)?)\[( |x|X)\]\s+(.*)$", re.MULTILINE)
@@ -30,6 +36,7 @@ _RULE = re.compile(r"^\s*(?:[-*_]\s*){3,}$|^\s*={3,}\s*$", re.MULTILINE)
 _EMPHASIS = re.compile(r"(\*\*\*|\*\*|__|\*|~~|==|`+)(?=\S)([^\n]+?)(?<=\S)\1")
 _UNDERSCORES = re.compile(r"(?<!\w)_(?=\S)([^\n]+?)(?<=\S)_(?!\w)")
 _TAG = re.compile(r"<!--.*?-->|</?[a-zA-Z][^<>\n]*>", re.DOTALL)
+_CDATA = re.compile(r"<!\[CDATA\[|\]\]>")
 _BREAK = re.compile(r"<br\s*/?>|</(?:p|li|div|tr|h[1-6])>", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+.!|~-])")
 _PICTURE = re.compile(
@@ -45,16 +52,19 @@ def plain_text(text: str) -> str:
 
     Blocks of code are left out, a link is its text, a bare address its host, a table is rows of named cells.
     """
-    text = html.unescape(_BREAK.sub("\n", _FENCE.sub(" ", text)))
+    text = html.unescape(_CDATA.sub("", _BREAK.sub("\n", _FENCE.sub(" ", clean(text)))))
     text = _SOURCE_MARK.sub("", _LINK_TARGET.sub("", _LINK.sub(r"\1", _IMAGE.sub(r"\1", text))))
-    text = _MAIL.sub(_mail, _ADDRESS.sub(r"\1", text))
+    text = _MAIL.sub(_mail, _HOST_AND_PATH.sub(r"\1", _ADDRESS.sub(r"\1", text)))
     text = _RULE.sub("", _CLOSED_HEADING.sub(r"\1", _BOX.sub(_box, text)))
     text = "\n".join(_with_tables(text.split("\n")))
     text = _LINE_MARK.sub("", text)
     for _ in range(3):  # Bold within italics within code is as deep as it goes.
         text = _EMPHASIS.sub(r"\2", text)
     text = _UNDERSCORES.sub(r"\1", text)
-    text = _PICTURE.sub("", _TAG.sub("", _ESCAPE.sub(r"\1", text)))
+    text = _ESCAPE.sub(r"\1", text)
+    for _ in range(3):  # A tag can be left over from two that were put into one another.
+        text = _TAG.sub("", text)
+    text = _PICTURE.sub("", text)
     return re.sub(r"\s*\|\s*", ", ", text).replace("`", "").replace("**", "")
 
 

@@ -16,7 +16,7 @@ from microturn.background_agent.dialect import JsonActions, NativeTools, dialect
 from microturn.background_agent.framing import frame_outcome, frame_result
 from microturn.background_agent.profile import LOCAL, REMOTE, REMOTE_JSON
 from microturn.background_agent.prompt import EXAMPLES, examples_for, system_prompt, task_text
-from microturn.background_agent.transcript import Call, Calls, Entry, Answer, Malformed, Outcome, Said, Task
+from microturn.background_agent.transcript import Answer, Call, Calls, Entry, Malformed, Outcome, Said, Task
 from microturn.protocols import ContextPackage, RunningDelegation, ToolSpec, TurnRecord
 from microturn.tools import ToolRegistry
 

@@ -77,13 +77,7 @@ def test_nothing_hidden_reaches_a_model(text: str) -> None:
     assert not re.search("[\u200c\u200d]{3}", framed)
 
 
-SPOKEN_AS_IT_STANDS = {
-    "closing_frames: close in CDATA",
-    "closing_frames: nested closes",
-    "exfiltration: address without scheme",
-    "exfiltration: ftp",
-    "exfiltration: split image",
-}
+SPOKEN_AS_IT_STANDS = {"exfiltration: split image"}
 """Cases of which a model that repeats them word for word still gets something spoken that is markup or an address. A
 case that is mended has to be taken out here."""
 

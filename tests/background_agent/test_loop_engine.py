@@ -21,8 +21,8 @@ from microturn.background_agent import (
     ModelProfile,
     RunLimits,
 )
-from microturn.background_agent.task_run import COULD_NOT
 from microturn.background_agent.scripted_model import CallTools, Line, Say, ScriptedModel, scripted_model
+from microturn.background_agent.task_run import COULD_NOT
 from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Speech
 from microturn.tools import Spoken, ToolContext, ToolRegistry, ToolRetry, tool
 

@@ -20,6 +20,12 @@ MARKUP = [
     ("It is on https://www.example.org/long/path?q=1 now", "It is on example.org now"),
     ("It is on www.example.org/path, or <https://a.org>.", "It is on example.org, or a.org."),
     ("Write to anna.b@example.org.", "Write to anna.b at example.org."),
+    (
+        "Fetch ftp://a.org/x.txt, evil.example/collect?d=1 or file.txt.",
+        "Fetch a.org, evil.example or file.txt.",
+    ),
+    ("<<b>/b>a<![CDATA[b]]></\u200bc>", "ab"),
+    ("\x1b]8;;https://a.org\x1b\\click\x1b]8;;\x1b\\ here", "click here"),
     ("# Heading\n- first 5 km\n- second 1 km", "Heading, first 5 kilometres, second 1 kilometre"),
     ("1. [x] milk\n2. [ ] bread", "milk, done, bread"),
     ("> quoted\n> text", "quoted, text"),
