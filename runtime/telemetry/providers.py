@@ -29,6 +29,7 @@ from microturn.runtime.telemetry.exporters import ConsoleSpanExporter, FileSpanE
 from microturn.runtime.telemetry.logs import own_logs_to
 from microturn.runtime.telemetry.otlp import LogSender, MetricSender, SpanSender
 from microturn.runtime.telemetry.prometheus import metrics_endpoint
+from microturn.runtime.telemetry.redaction import RedactingExporter
 from microturn.runtime.telemetry.sampling import DelegationSampler, TaskIdGenerator
 from microturn.runtime.telemetry.settings import TelemetrySettings
 from microturn.runtime.telemetry.span_record import SpanFiles
@@ -95,7 +96,9 @@ def _tracer_provider(settings: TelemetrySettings, resource: Resource) -> TracerP
     provider.add_span_processor(ConversationProcessor())
     for exporter in _span_exporters(settings):
         provider.add_span_processor(
-            BatchSpanProcessor(exporter, schedule_delay_millis=EVERY_MS, max_export_batch_size=BATCH_SPANS)
+            BatchSpanProcessor(
+                RedactingExporter(exporter), schedule_delay_millis=EVERY_MS, max_export_batch_size=BATCH_SPANS
+            )
         )
     return provider
 

@@ -25,10 +25,10 @@ from microturn.protocols import MICRO_TURN_MS
 from microturn.protocols import telemetry_names as names
 from microturn.runtime.bus.own_tasks import own_tasks
 
-HEARTBEAT_S: Final = 0.05
+HEARTBEAT_S: Final = 0.1
 """How often the loop shows that it lives. Our choice."""
-OVERDUE_S: Final = MICRO_TURN_MS / 1000 / 2
-"""Silence of the loop that is looked into: half of a tick's time, so that the next tick is in danger. Our choice."""
+OVERDUE_S: Final = MICRO_TURN_MS / 1000
+"""Silence of the loop that is looked into: it has stood still for half of a tick's time at least. Our choice."""
 KEPT: Final = 50
 """Blockages that are remembered. Our choice."""
 _OWN: Final = "microturn."

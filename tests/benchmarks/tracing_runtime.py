@@ -1,7 +1,8 @@
 """Sessions on a wall clock for `bench_tracing.py`: `tracing_runtime.py SESSIONS SECONDS`, telemetry by the environment.
 
 Each session is asked something every eight seconds and delegates it; the answer comes back in three pieces. Prints one
-line of JSON: how long after it was due each tick was done in milliseconds, and the processor's seconds per second.
+line of JSON: of each tick, how long after it was due it was done, and the processor time of the loop's thread since the
+tick before, in milliseconds; and the processor's seconds per second.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 
 import anyio
 
@@ -77,6 +79,7 @@ async def main(sessions: int, seconds: float) -> None:
     """Run them, and print the figures."""
     host = Host(Scripts(seconds), WallClock())
     done_ms: list[float] = []
+    loop_ms: list[float] = []
     began: list[tuple[float, float]] = []
 
     def is_over(tick: Tick) -> bool:
@@ -85,6 +88,7 @@ async def main(sessions: int, seconds: float) -> None:
             if not began:
                 began.append((time.process_time(), time.monotonic()))
             done_ms.append(host.beat.session_ms() - passed_s * 1000)
+            loop_ms.append(time.thread_time() * 1000)
         return passed_s >= seconds
 
     telemetry = process_telemetry("bench", trace=False, metrics_port=None, say=lambda _: None)
@@ -95,7 +99,8 @@ async def main(sessions: int, seconds: float) -> None:
             tame_garbage_collector()
             await host.run(until=is_over)
         cpu_s, wall_s = time.process_time() - began[0][0], time.monotonic() - began[0][1]
-    print(json.dumps({"done_ms": done_ms, "cpu_share": cpu_s / wall_s}), flush=True)
+    spent_ms = [later - earlier for earlier, later in pairwise(loop_ms)]
+    print(json.dumps({"done_ms": done_ms, "loop_ms": spent_ms, "cpu_share": cpu_s / wall_s}), flush=True)
 
 
 def add(host: Host, session_id: str, measured: ProcessTelemetry, stack: ExitStack) -> None:

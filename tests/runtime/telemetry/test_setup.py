@@ -248,3 +248,34 @@ with open_telemetry(settings):
 """
     done = run(program, tmp_path, {"MICROTURN_TRACE": "1"})
     assert done.stdout == "True\n2\n"
+
+
+@pytest.mark.parametrize("is_wanted", [False, True])
+def test_what_libraries_record_of_what_was_said_is_sent_only_where_it_is_wanted(
+    tmp_path: Path, receiver: Collector, *, is_wanted: bool
+) -> None:
+    program = """
+library = trace.get_tracer("some-library")
+with open_telemetry(settings):
+    try:
+        with library.start_as_current_span("MCP send tools/call", attributes={"url.full": "http://x/?q=pelican"}) as span:
+            span.set_attribute("mcp.method.name", "tools/call")
+            span.set_attribute("gen_ai.input.messages", "a pelican")
+            span.set_attribute("size", 7)
+            raise ValueError("no pelican here")
+    except ValueError:
+        pass
+"""
+    environment = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
+        "MICROTURN_TRACE_CONTENT": "1" if is_wanted else "",
+    }
+    done = run(program, tmp_path, environment)
+    assert done.stderr == ""
+    (span,) = receiver.spans
+    assert span.attributes["mcp.method.name"] == "tools/call"
+    assert span.attributes["size"] == 7
+    assert span.status == "error"
+    assert span.events[0].attributes["exception.type"] == "ValueError"
+    assert (b"pelican" in b"".join(receiver.bodies)) is is_wanted
+    assert ("pelican" in str(read_spans(tmp_path / "microturn" / "traces"))) is is_wanted
