@@ -196,17 +196,19 @@ class World:
         if was_open:
             task.updates.append(text)
 
-    async def answer(self, runtime: Runtime, task: Task, number: int, text: str) -> None:
+    async def answer(self, task: Task, number: int, text: str) -> None:
         """Answer a question; the first answer stays, and only the session's owner can give it."""
         task_id = task.package.task_id
+        owner = self.owners[task.package.session_id]
         was_open, asked = not await self._is_over(task_id), len(await self._stored(task_id))
-        outcome = await runtime.port.answer(task_id, number, text)
+        for runtime in self.runtimes:
+            if runtime is not owner and number not in task.answers:
+                assert await runtime.port.answer(task_id, number, "forged") in ("moved", "unknown")
+        outcome = await owner.port.answer(task_id, number, text)
         if number >= asked:
             assert outcome == "unknown"
         elif number in task.answers:
             assert outcome == "stored"
-        elif runtime is not self.owners[task.package.session_id]:
-            assert outcome != "stored"
         else:
             assert outcome == ("stored" if was_open else "ended")
             if was_open:

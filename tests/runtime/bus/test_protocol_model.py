@@ -40,6 +40,7 @@ RECEIPT_STATES = st.sampled_from(
     ("woven", "woven", "woven", "interrupted", "heard", "superseded", "expired", "dropped")
 )
 PROMISE_STATES = st.sampled_from(("spoken", "declined", "expired", "failed"))
+ANSWERS = st.sampled_from((["yes"], ["no", "yes"], [""]))
 _TENANTS = itertools.count()
 
 
@@ -87,11 +88,12 @@ class Protocol(RuleBasedStateMachine):
         self._lose(lost)
         self._with(self._tasks, task, self.world.update)
 
-    @rule(runtime=PICKS, task=PICKS, number=st.integers(0, 4), text=st.sampled_from(("yes", "")), lost=LOST)
-    def answer(self, runtime: int, task: int, number: int, text: str, lost: int) -> None:
+    @rule(task=PICKS, number=st.sampled_from((0, 0, 1, 5)), texts=ANSWERS, lost=LOST)
+    def answer(self, task: int, number: int, texts: list[str], lost: int) -> None:
+        """Whoever has the session now answers, perhaps twice, and so does whoever does not."""
         self._lose(lost)
-        who = self._runtime(runtime)
-        self._with(self._tasks, task, lambda each: self.world.answer(who, each, number, text))
+        for text in texts:
+            self._with(self._tasks, task, partial(self.world.answer, number=number, text=text))
 
     @rule(task=PICKS)
     def acknowledge(self, task: int) -> None:
