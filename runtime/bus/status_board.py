@@ -61,13 +61,14 @@ async def posting_status(
     Raises:
         BusAddressError: the URL is no address of a bus.
     """
-    async with open_clients(settings) as clients, own_tasks() as tasks:
+    async with open_clients(settings) as clients:
         keys = Keys(settings.tenant, settings.shards)
-        tasks.start_soon(_post, clients.commands, keys, status, period_s, name="bus status")
+        key = keys.status(checked_name("runtime id", status().runtime_id))
         try:
-            yield
+            async with own_tasks() as tasks:
+                tasks.start_soon(_post, clients.commands, keys, status, period_s, name="bus status")
+                yield
         finally:
-            key = keys.status(checked_name("runtime id", status().runtime_id))
             with suppress(RedisError), anyio.move_on_after(1, shield=True):
                 await command(clients.commands, "DEL", key, key=key)
 
