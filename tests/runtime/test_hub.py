@@ -41,6 +41,7 @@ class FakeBus:
     receipts: list[tuple[str, int]] = field(default_factory=list)
     promises: list[tuple[str, str, str]] = field(default_factory=list)
     acknowledged: list[tuple[str, int]] = field(default_factory=list)
+    answers: list[tuple[str, int, str]] = field(default_factory=list)
 
     def submit_nowait(self, package: ContextPackage) -> bool:
         return not self.is_full
@@ -54,6 +55,10 @@ class FakeBus:
         return not self.is_full
 
     def update_nowait(self, task_id: str, text: str) -> bool:
+        return not self.is_full
+
+    def answer_nowait(self, task_id: str, seq: int, text: str) -> bool:
+        self.answers.append((task_id, seq, text))
         return not self.is_full
 
     def receipt_nowait(self, session_id: str, receipt: Receipt) -> None:
@@ -176,6 +181,8 @@ async def test_what_is_said_of_a_session_goes_out_under_its_name() -> None:
     assert port.enter_nowait(400)
     port.receipt_nowait(Receipt(task_id="a", seq=3, state="heard", session_ms=0))
     port.promise_nowait("a", "spoken")
+    port.answer_nowait("a", 4, "yes")
+    assert bus.answers == [("a", 4, "yes")]
     assert bus.entered == [("s", 400)]
     assert bus.receipts == [("s", 3)]
     assert bus.promises == [("s", "a", "spoken")]
@@ -196,10 +203,11 @@ async def test_a_session_that_was_taken_away_is_cut_off_in_both_directions() -> 
     port.promise_nowait("a", "spoken")
     port.cancel_nowait("a", "user")
     port.update_nowait("a", "other")
+    port.answer_nowait("a", 1, "yes")
     port.acknowledge_nowait("a", 1)
     assert port.keep_nowait(b"a picture", "image/png", 0) is None
     port.close()
-    assert not (bus.receipts or bus.promises or bus.cancelled or bus.left)
+    assert not (bus.receipts or bus.promises or bus.cancelled or bus.left or bus.answers)
     assert bus.acknowledged == [("a", 2)]
 
 
