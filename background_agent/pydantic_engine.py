@@ -61,7 +61,7 @@ from microturn.background_agent.task_run import (
 from microturn.background_agent.thinking import without_thinking
 from microturn.background_agent.tracing import ChatSpan, agent_span, chat_span
 from microturn.background_agent.transcript import Outcome
-from microturn.protocols import ContextPackage, ToolSpec
+from microturn.protocols import ContextPackage, ToolSpec, UserError
 from microturn.tools import ToolRegistry
 
 pydantic_ai.BANNER_ENABLED = False  # what a worker writes to its terminal is read by programs
@@ -124,6 +124,7 @@ class PydanticEngine:
         Raises:
             ModelError: the model failed; what it had said was emitted.
             ModelRequestError: the model's server refused the request.
+            UserError: the cost is limited, and no price of the model is known.
         """
         run = _Run(self, package, tools, emit, control)
         with agent_span(package, "pydantic-ai"):
@@ -256,10 +257,20 @@ class _Run:
                 raise in_our_words(error, model.model_name, answer.visible) from error
             finally:
                 self._count(span)
+        if self._is_price_missing:
+            raise UserError(
+                f"the agent on {model.model_name!r} has a limit `cost_usd`, and nobody knows what the model costs: give "
+                "its `prices`, or leave the limit out"
+            )
         if answer.is_broken_off:
             raise ModelBrokeOffError(
                 f"{model.model_name!r} ended its answer without a finish reason", partial=answer.visible
             )
+
+    @property
+    def _is_price_missing(self) -> bool:
+        spending = self.task_run.spending
+        return spending.limits.cost_usd is not None and spending.cost_usd is None
 
     async def _is_to_leave(self) -> bool:
         """Say what has come; whether the rest is not worth waiting for."""

@@ -19,6 +19,7 @@ from microturn.background_agent import (
 )
 from microturn.background_agent.scripted_model import Fail, Refuse, Say
 from microturn.background_agent.task_run import COULD_NOT, OUT_OF_TIME
+from microturn.protocols import UserError
 from tests.background_agent.contract.stage import PROFILE, Sent, Setup, calls, double, play
 from tests.background_agent.contract.test_calling import may_call
 
@@ -83,6 +84,15 @@ async def test_money_runs_out_softly_and_then_for_good(setup: Setup) -> None:
     assert [may_call(request) for request in done.model.requests] == [True, False]
     assert done.sent.events[-1].detail["cost_usd"] == pytest.approx(1.4)
     assert done.sent.events[-1].detail["limit"] == "cost_usd"
+
+
+async def test_a_limit_of_cost_without_a_price_is_an_error_of_the_setting(setup: Setup) -> None:
+    with pytest.raises((ExceptionGroup, ValueError, UserError)) as raised:
+        await play(setup, Say("Two."), limits=RunLimits(cost_usd=1.0))
+    error: BaseException = raised.value
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    assert "prices" in str(error)
 
 
 async def test_what_an_answer_cost_is_told(setup: Setup) -> None:
