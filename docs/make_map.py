@@ -37,6 +37,8 @@ DESCRIPTIONS = {
     "examples/documents/sauna-rules.txt": "A plain text among the sample documents.",
     "tests/benchmarks/turn_end/*.txt": "Texts on which the judge of turn ends is fitted and tested.",
     "tests/*.json": "Data of the tests.",
+    "docs/pictures/*.svg": "Pictures of the command line; made by `docs/make_pictures.py`.",
+    "deploy/grafana/dashboards/microturn.json": "The dashboard; made by `deploy/make_dashboard.py`.",
 }
 """Files, or patterns of files, that have no words of their own. Those of one pattern share a line."""
 
@@ -60,7 +62,7 @@ def described(name: str) -> str:
         own = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n")[0]
         tested = path.parent.relative_to(ROOT / "tests") / path.name[5:] if path.name[:5] == "test_" else None
         return own or (f"Tests of `{tested}`." if tested else "")
-    if path.suffix not in (".md", ".lua", ".toml", ".txt", "") or path.name == "LICENSE":
+    if path.suffix not in (".md", ".lua", ".toml", ".txt", ".yml", "") or path.name == "LICENSE":
         return ""
     for line in path.read_text("utf-8").splitlines():
         text = line.strip().lstrip("#-").strip()

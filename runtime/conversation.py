@@ -129,12 +129,13 @@ class Conversation:
             source = self._source(stack)
             port, reopened = await self._joined(hub)
             stack.callback(port.close)
+            reported = stack.enter_context(hub.reporter.following(self.session_id))
             session = Session(
                 self.session_id,
                 source,
                 port,
                 policy=self._policy,
-                observers=[*self._observers, *observers],
+                observers=[*self._observers, *observers, reported],
                 reopened=reopened,
             )
             stack.callback(self._note_moved, session)

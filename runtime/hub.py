@@ -31,6 +31,7 @@ from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.bus.tracks import BusEvent, Lagged, SessionMoved, UpdateRefused
 from microturn.runtime.delegations import PortState
 from microturn.runtime.reopened import Reopened, with_words_heard
+from microturn.runtime.status_reporter import StatusReporter, open_status_reporter
 
 _log = logging.getLogger(__name__)
 
@@ -179,8 +180,10 @@ class SessionPort:
 class Hub:
     """Reads the bus and lays events before sessions; made by `open_hub`."""
 
-    def __init__(self, bus: BusPort) -> None:
+    def __init__(self, bus: BusPort, reporter: StatusReporter | None = None) -> None:
+        """`reporter` tells operators of the sessions that are followed by it; without one nobody is told."""
         self._bus = bus
+        self.reporter = reporter or StatusReporter("")
         self._owners: dict[str, SessionPort] = {}
         self._ports: dict[str, SessionPort] = {}
 
@@ -286,8 +289,12 @@ async def open_hub(settings: BusSettings) -> AsyncIterator[Hub]:
         BusUnreachableError: no server answers.
         UnfitServerError: the server would lose tasks.
     """
-    async with open_delegation_port(settings) as bus, own_tasks() as tasks:
-        hub = Hub(bus)
+    async with (
+        open_delegation_port(settings) as bus,
+        open_status_reporter(settings, bus.runtime_id) as reporter,
+        own_tasks() as tasks,
+    ):
+        hub = Hub(bus, reporter)
         tasks.start_soon(hub.run, name="bus events")
         yield hub
 
