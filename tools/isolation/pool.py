@@ -31,6 +31,8 @@ class Pool:
         """So many processes are started ahead of the calls that will need them."""
         self._idle: list[tuple[Child, float]] = []
         """Each with the time since when; the one that was used last is at the end and is used first."""
+        self._ending: set[Child] = set()
+        """Killed, and not gone yet."""
         self._starting = 0
         self._is_closed = False
 
@@ -50,10 +52,13 @@ class Pool:
         """
         child = await self._take()
         try:
-            self._prepare(group)
             return await child.call(arguments, context, timeout_s)
         finally:
-            await self._give_back(child)
+            if self._is_closed:
+                await child.end()
+            else:
+                self._give_back(child, group)
+                self._prepare(group)  # not before: its start would take the processor from the call
 
     async def warm_up(self) -> None:
         """Have one process ready.
@@ -77,6 +82,8 @@ class Pool:
         """End the processes; those that run a call end with it."""
         self._is_closed = True
         await self.end_idle(0)
+        for child in list(self._ending):
+            await self._end(child)
 
     async def _take(self) -> Child:
         while self._idle:
@@ -86,21 +93,28 @@ class Pool:
             await child.end()
         return await Child.start(self._launch())
 
-    async def _give_back(self, child: Child) -> None:
-        if child.is_usable and child.calls < self._calls_of_a_child and not self._is_closed:
+    def _give_back(self, child: Child, group: TaskGroup) -> None:
+        """Keep a process for the next call, or kill it; that it is gone is not waited for, which takes long."""
+        if child.is_usable and child.calls < self._calls_of_a_child:
             self._idle.append((child, anyio.current_time()))
         else:
-            await child.end()
+            child.kill()
+            self._ending.add(child)
+            group.start_soon(self._end, child)
+
+    async def _end(self, child: Child) -> None:
+        await child.end()
+        self._ending.discard(child)
 
     def _prepare(self, group: TaskGroup) -> None:
         """Start spares for the calls to come."""
         for _ in range(self._spares - len(self._idle) - self._starting):
             self._starting += 1
-            group.start_soon(self._start_spare)
+            group.start_soon(self._start_spare, group)
 
-    async def _start_spare(self) -> None:
+    async def _start_spare(self, group: TaskGroup) -> None:
         try:
             with suppress(ChildBrokenError):  # the call that needs it will meet the same, and say so
-                await self._give_back(await Child.start(self._launch()))
+                self._give_back(await Child.start(self._launch()), group)
         finally:
             self._starting -= 1

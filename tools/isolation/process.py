@@ -59,9 +59,12 @@ class Child:
             ChildBrokenError: it cannot be started, or the tool not be imported there, within `START_LIMIT_S`.
         """
         try:
-            process = await anyio.open_process(
-                launch.line, stderr=subprocess.DEVNULL, env=launch.environment, start_new_session=True
-            )
+            with anyio.CancelScope(
+                shield=True
+            ):  # a start that is broken off in the middle leaves the process behind
+                process = await anyio.open_process(
+                    launch.line, stderr=subprocess.DEVNULL, env=launch.environment, start_new_session=True
+                )
         except OSError as error:
             raise ChildBrokenError(f"its process cannot be started ({type(error).__name__})") from None
         child = cls(process)
@@ -121,11 +124,17 @@ class Child:
         self.is_usable = end.get("text") != "MemoryError"
         return _returned(end)
 
+    def kill(self) -> None:
+        """Kill the process and all that it started; `end` has to follow."""
+        self.is_usable = False
+        with contextlib.suppress(
+            ProcessLookupError, PermissionError
+        ):  # also where only what it started is left
+            os.killpg(self._process.pid, signal.SIGKILL)
+
     async def end(self) -> None:
         """Kill the process and all that it started, and wait until it is gone."""
-        self.is_usable = False
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self.kill()
         with anyio.CancelScope(shield=True):
             await self._process.aclose()
 

@@ -85,7 +85,8 @@ async def test_harm_is_contained_in_every_tier(tier: ToolRegistry, context: Tool
     assert await harm(tier, context, "fork bomb") == "started 0"
     assert "PermissionError" in await harm(tier, context, "program")
     assert re.search("OSError|PermissionError", await harm(tier, context, "disk"))
-    assert "bytes left out" in await harm(tier, context, "flood")
+    flood = await harm(tier, context, "flood")  # a machine that is busy may not get through it in time
+    assert re.search("bytes left out|0.7 seconds and was stopped", flood)
 
 
 @pytest.mark.parametrize("tier", TIERS, indirect=True)

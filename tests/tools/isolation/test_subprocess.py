@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import psutil
 import pytest
 from pydantic import JsonValue
 
-from microturn.tools import ToolContext, ToolRegistry
+from microturn.tools import ToolContext, ToolRegistry, ToolResult
 from microturn.tools.isolation import pool
 from microturn.tools.isolation.process import GRACE_S
 from tests.tools.isolation import isolated_tools as tools
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
+
+ROOT = Path(__file__).parents[3]
 
 
 def children() -> list[psutil.Process]:
@@ -164,3 +167,55 @@ async def test_other_programs_need_a_permission(context: ToolContext) -> None:
     async with registry:
         assert (await registry.call("run_echo", {}, context)).text == "ran\n"
         assert "PermissionError" in (await registry.call("harm", {"how": "program"}, context)).text
+
+
+async def test_a_call_that_outlives_the_registry_ends_with_an_error_and_leaves_no_process(
+    context: ToolContext, tmp_path: Path
+) -> None:
+    before = len(children())
+    results: list[ToolResult] = []
+
+    async def call(registry: ToolRegistry) -> None:
+        arguments: dict[str, JsonValue] = {"note": str(tmp_path / "note")}
+        results.append(await registry.call("wait_for_ever", arguments, context))
+
+    async with anyio.create_task_group() as group, ToolRegistry([tools.wait_for_ever]) as registry:
+        await registry.warm_up("wait_for_ever")
+        group.start_soon(call, registry)
+        await anyio.sleep(0.1)
+    assert results[0].is_error
+    assert len(children()) == before
+
+
+async def test_leaving_at_any_moment_of_a_start_leaves_no_process(context: ToolContext) -> None:
+    before = len(children())
+    for wait_s in (0.0, 0.001, 0.01, 0.05):
+        with anyio.move_on_after(wait_s):
+            async with ToolRegistry([tools.nothing]) as registry:
+                await registry.call("nothing", {}, context)
+    assert len(children()) == before
+
+
+async def test_children_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    program = (
+        "import anyio, os, sys\n"
+        f"sys.path[:0] = {[str(ROOT)]!r}\n"
+        "from microturn.tools.isolation.launch import subprocess_launch\n"
+        "from microturn.tools.isolation.limits import ResourceLimits\n"
+        "from microturn.tools.isolation.process import Child\n"
+        "from microturn.tools.isolation.target import Target\n"
+        "from tests.tools.isolation.isolated_tools import nothing\n"
+        "async def main():\n"
+        "    child = await Child.start(subprocess_launch(Target.of(nothing), ResourceLimits(), ()))\n"
+        "    print(child._process.pid, flush=True)\n"
+        "    await anyio.sleep(30)\n"
+        "anyio.run(main)\n"
+    )
+    async with await anyio.open_process([sys.executable, "-c", program]) as parent:
+        assert parent.stdout is not None
+        number = int(await parent.stdout.receive())
+        assert psutil.pid_exists(number)
+        parent.kill()
+    with anyio.fail_after(10):
+        while psutil.pid_exists(number) and psutil.Process(number).status() != psutil.STATUS_ZOMBIE:
+            await anyio.sleep(0.02)
