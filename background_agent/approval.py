@@ -31,6 +31,7 @@ UNANSWERED = (
 )
 CORRECTED = "`{name}` was not called: the user has changed the task meanwhile."
 _PARAMETER = re.compile(r"\{([^{}]*)\}")
+_WORD = re.compile(r"[^\W_]+")
 _SENTENCE_END = re.compile(r"[?!;:]+|\.(?=\s|$)")
 
 
@@ -39,16 +40,31 @@ def approval_question(spec: ToolSpec, arguments: dict[str, JsonValue]) -> str:
 
     An argument that the call leaves out is read out as its default.
     """
+    spoken = _read_out(spec, arguments)
+    question = _PARAMETER.sub(lambda found: spoken[found[1]], spec.approval or "")
+    return " ".join(question.split())
+
+
+def may_be_echo(answer: str, spec: ToolSpec, arguments: dict[str, JsonValue]) -> bool:
+    """Whether the words of an answer were read out as an argument: the microphone may have heard the question itself.
+
+    An argument that says "yes" must not approve its own call.
+    """
+    heard = f" {' '.join(_WORD.findall(answer.lower()))} "
+    said = (f" {' '.join(_WORD.findall(value.lower()))} " for value in _read_out(spec, arguments).values())
+    return any(heard in each for each in said)
+
+
+def _read_out(spec: ToolSpec, arguments: dict[str, JsonValue]) -> dict[str, str]:
+    """The arguments that the question names, as they are read out."""
     properties = spec.parameters.get("properties")
     known = properties if isinstance(properties, dict) else {}
-
-    def spoken(found: re.Match[str]) -> str:
-        name = found[1]
+    spoken: dict[str, str] = {}
+    for name in _PARAMETER.findall(spec.approval or ""):
         described = known.get(name)
         default = described.get("default") if isinstance(described, dict) else None
-        return _spoken(arguments.get(name, default))
-
-    return " ".join(_PARAMETER.sub(spoken, spec.approval or "").split())
+        spoken[name] = _spoken(arguments.get(name, default))
+    return spoken
 
 
 def _spoken(value: JsonValue) -> str:

@@ -15,6 +15,7 @@ from microturn.background_agent.approval import (
     ONCE_MORE,
     UNANSWERED,
     approval_question,
+    may_be_echo,
 )
 from microturn.background_agent.engine import Control, Emit
 from microturn.background_agent.journal import call_detail
@@ -70,6 +71,8 @@ class Approver:
             if not words:
                 return UNANSWERED
             verdict = judge(words)
+            if verdict == "yes" and may_be_echo(words, spec, call.arguments):
+                verdict = "unclear"
             if verdict != "unclear":
                 return None if verdict == "yes" else DECLINED
         return DECLINED

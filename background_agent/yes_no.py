@@ -19,10 +19,11 @@ MOST_WORDS = 16
 
 _YES = """
 yes, yeah, yep, yup, yea, aye, ya, sure, sure thing, certainly, definitely, absolutely, of course, by all means,
-ok, okay, alright, all right, right, correct, exactly, fine, great, perfect, good, lovely, agreed, affirmative,
-confirmed, i confirm, approved, i approve, i agree, i do, mm hmm, mmhmm, mhm, mm hm, uh huh, aha, go ahead, go for it,
+ok, okay, alright, all right, right, correct, exactly, fine, great, perfect, good, agreed, affirmative,
+confirmed, i confirm, approved, i approve, i agree, i do, mm hmm, mmhmm, mhm, mm hm, uh huh, go ahead, go for it,
 go on, go, do it, do that, do so, please do, you may, you can, you should, you can go ahead, that is fine,
-that is right, that is correct, that is good, that is ok, that is okay, that is it, sounds good, sounds great,
+please do it, please do that, please do so, please go ahead, please send it,
+that is right, that is correct, that is good, that is ok, that is okay, sounds good, sounds great,
 sounds fine, sounds right, send it, send that, make it so, let us do it, let us do that, let us, why not, i would,
 i would like that, i would like you to, i would love that, no problem, yes i am sure, i am sure
 """

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microturn.background_agent.yes_no import judge
+from microturn.background_agent.yes_no import is_correction, judge
 
 pytestmark = pytest.mark.unit
 
 YES = """
 Yes. | yes please | Yeah, go ahead. | yep | Sure, why not? | Okay. | OK, do it. | all right then | Mm-hmm. | uh-huh |
 Yes yes yes! | Of course. | That's fine. | that’s right | No problem, go ahead. | Please do. | YES!!! |
-Um, yeah, sure. | you can go ahead, thanks | I do. | Let's do it. | Yesss | Go for it | Why not? | Right. |
+Um, yeah, sure. | you can go ahead, thanks | I do. | Let's do it. | Yesss | Go for it | Why not? | Right. | Yes please, do it. | please do it now |
 Yes, thank you very much. | okay, send it now please | I'm sure. | absolutely, right away | I'd like that
 """
 NO = """
@@ -60,3 +60,24 @@ def test_any_text_is_judged(text: str) -> None:
 def test_a_condition_takes_the_yes_back(word: str) -> None:
     assert judge(f"yes {word}") == "unclear"
     assert judge(f"{word} yes") == "unclear"
+
+
+CHANGES = """
+yeah but to Bob instead | Yes, but make it five. | no, to Anna | yes and tell him that I am late | make it five |
+the other one instead | No, I meant Paris. | only the first page | okay except the last line
+"""
+NO_CHANGES = """
+yes | no | Yes, please. | What? | to Bob? | I don't know. | maybe later | hmm | the weather | | I'm not sure about Bob |
+what do you mean | perhaps to Anna | right now
+"""
+
+
+@pytest.mark.parametrize("text", each(CHANGES.replace(" |\n", " | ")))
+def test_words_that_ask_for_something_else(text: str) -> None:
+    assert is_correction(text)
+    assert judge(text) == "unclear"
+
+
+@pytest.mark.parametrize("text", each(NO_CHANGES.replace(" |\n", " | ")))
+def test_words_that_ask_for_nothing_else(text: str) -> None:
+    assert not is_correction(text)
