@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import sys
@@ -78,7 +79,8 @@ async def _work(
     for name, problem in tools.broken.items():
         complain(f"the tool plugin {name} was left out: {problem}")
 
-    def ready() -> None:
+    def ready(measured: ProcessTelemetry) -> None:
+        measured.begin()
         typer.echo(json.dumps({"ready": True, "tools": len(tools.specs()), "concurrency": concurrency}))
         sys.stdout.flush()
 
@@ -89,6 +91,6 @@ async def _work(
             tools,
             concurrency=concurrency,
             urgent_lanes=urgent_lanes,
-            on_ready=ready,
+            on_ready=functools.partial(ready, measured),
             drain_on=(signal.SIGTERM, signal.SIGINT),
         )

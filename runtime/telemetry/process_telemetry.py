@@ -42,12 +42,18 @@ class ProcessTelemetry:
         self._ticks = TickMetrics()
         self._has_metrics = has_metrics
 
+    def begin(self) -> None:
+        """Say that all is loaded; what holds the event loop from now on is told. A session says so by itself."""
+        if self._watchdog is not None:
+            self._watchdog.arm()
+
     @contextmanager
     def session(self, session_id: str) -> Iterator[tuple[Observer, ...]]:
         """Measure a session in the block; yields its observers, none where no telemetry is wanted."""
         if self._watchdog is None:
             yield ()
             return
+        self.begin()
         session = SessionTelemetry(session_id, ticks=self._ticks, watchdog=self._watchdog)
         with session.watching():
             yield (session,)

@@ -41,7 +41,7 @@ Source: 512 spans took 20 ms of processor time to encode, measured; the share of
 choice.
 """
 EVERY_MS: Final = 500
-"""How long an ended span waits at most before it is sent: what a process that is killed loses. Our choice."""
+"""How long an ended span waits at most before it is sent on: what a process that is killed loses. Our choice."""
 END_LIMIT_S: Final = 2.0
 """How long the end waits for what is left to be sent."""
 _SDK_LOGGERS: Final = ("opentelemetry.exporter", "opentelemetry.sdk._shared_internal")

@@ -84,7 +84,12 @@ class LoopWatchdog:
         self._overdue_s = overdue_s
         self._beat_s = time.monotonic()
         self._seen: deque[Blockage] = deque(maxlen=KEPT)
+        self._is_armed = False
         self._end = threading.Event()
+
+    def arm(self) -> None:
+        """Say that the loop matters from now on: what held it while all was loaded is not told."""
+        self._is_armed = True
 
     def seen(self) -> tuple[Blockage, ...]:
         """What it has seen, oldest first; the newest `KEPT`."""
@@ -102,7 +107,7 @@ class LoopWatchdog:
         while not self._end.wait(HEARTBEAT_S / 2):
             beat_s, now_s = self._beat_s, time.monotonic()
             silent_s = now_s - beat_s
-            if silent_s >= self._overdue_s and beat_s != told_s:
+            if self._is_armed and silent_s >= self._overdue_s and beat_s != told_s:
                 told_s = beat_s
                 self._look(silent_s)
 

@@ -28,9 +28,15 @@ async def until_seen(watchdog: LoopWatchdog, count: int) -> None:
             await anyio.sleep(0.01)
 
 
-async def test_a_planted_blocker_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_planted_blocker_is_named_once_and_only_when_all_is_loaded(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with caplog.at_level(logging.WARNING, "microturn"):
         async with watched_loop() as watchdog:
+            await anyio.sleep(0.1)
+            plant(0.6)
+            assert watchdog.seen() == ()
+            watchdog.arm()
             await anyio.sleep(0.1)
             plant(0.6)
             await until_seen(watchdog, 1)
@@ -39,13 +45,14 @@ async def test_a_planted_blocker_is_named_once(caplog: pytest.LogCaptureFixture)
     assert blockage.place.function == "plant"
     assert blockage.place.module.endswith("test_watchdog")
     assert blockage.attributes[names.CODE_LINE] == blockage.place.line
-    assert 0.09 < blockage.silent_s < 0.6
+    assert 0.19 < blockage.silent_s < 0.6
     assert "plant" in caplog.text
     assert "pelican" not in caplog.text
 
 
 async def test_a_library_that_blocks_is_named_with_the_code_of_ours_that_called_it() -> None:
     async with watched_loop() as watchdog:
+        watchdog.arm()
         await anyio.sleep(0.1)
         FunctionType(of_ours.__code__, {"__name__": "microturn.planted", "slow_library": slow_library})()
         await until_seen(watchdog, 1)
@@ -57,7 +64,7 @@ async def test_a_library_that_blocks_is_named_with_the_code_of_ours_that_called_
 
 def of_ours() -> None:
     """Run under the name of a module of the project."""
-    slow_library(0.4)
+    slow_library(0.6)
 
 
 def slow_library(seconds: float) -> None:
@@ -68,5 +75,6 @@ def slow_library(seconds: float) -> None:
 
 async def test_a_loop_that_waits_is_not_blocked() -> None:
     async with watched_loop(overdue_s=1.0) as watchdog:
+        watchdog.arm()
         await anyio.sleep(0.5)
         assert watchdog.seen() == ()
