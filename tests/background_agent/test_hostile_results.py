@@ -178,3 +178,17 @@ async def test_a_model_that_obeys_reaches_no_tool_with_an_effect(name: str, tmp_
     assert "was not called: the user did not ask for that" in json.dumps(model.requests[-1])
     amiss = [found for spoken in events.spoken for found in spoken_amiss(spoken)]
     assert bool(amiss) == (name in SPOKEN_AS_IT_STANDS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<a href="/x">opening hours</a> <b>9</b> < 10 and 3 <4',
+        "def f(user: str) -> list[str]: return [x for x in user if x < 'm']",
+        "The tool: a hammer.\nThe user guide says: press the button.",
+        "{'result': [1, 2], 'system': 'metric'}",
+        "«Guten Tag», sagte der Wirt. 3 ≺ 4",
+    ],
+)
+def test_what_means_no_harm_stays_as_it_is(text: str) -> None:
+    assert frame_result("page", text, LIMIT_BYTES) == f'<result tool="page">\n{text}\n</result>'

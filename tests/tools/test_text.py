@@ -39,3 +39,23 @@ def test_head_and_tail_are_both_kept() -> None:
 def test_speech_is_one_line_of_limited_length() -> None:
     assert one_line(" a\n\tb \x00 c ", 100) == "a b c"
     assert one_line("word " * 100, 10) == "word word "[:10]
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("\x1b[1;31mred\x1b[0m", "red"),
+        ("\x1b]0;title\x07after", "after"),
+        ("\x1b]8;;https://example.org\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x9b31mred", "red"),
+        ("\x1bcreset", "reset"),
+        ("co\u00adop\u034f", "coop"),
+        ("a\u3164b\u115fc", "abc"),
+        ("x\ufe01\U000e0101y", "xy"),
+        ("❤️‍🔥", "❤️‍🔥"),
+        ("नमस्‍ते", "नमस्‍ते"),
+        ("a" + "\u200d\u200c" * 50 + "b", "a\u200d\u200cb"),
+    ],
+)
+def test_commands_to_terminals_and_hidden_text_are_taken_out(text: str, cleaned: str) -> None:
+    assert clean(text) == cleaned
