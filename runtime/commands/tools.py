@@ -68,7 +68,8 @@ def check(
     problems += _clashes(findings)
     for found in findings:
         if not found.problems:
-            typer.echo(f"{found.plugin}: {len(found.tools)} tools, no problems")
+            tools = "1 tool" if len(found.tools) == 1 else f"{len(found.tools)} tools"
+            typer.echo(f"{found.plugin}: {tools}, no problems")
     for problem in problems:
         complain(problem)
     if problems:

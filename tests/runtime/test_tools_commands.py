@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -94,6 +95,63 @@ def test_a_tool_is_called_for_real_and_an_error_is_an_exit_status(run: Run) -> N
     assert unreadable.code == 1 and "name=value" in unreadable.err
 
 
+PLUGIN = '''
+from microturn.protocols import Speech
+from microturn.tools import ToolContext, tool
+
+@tool(approval="Shall I sell the {thing}?", side_effect="unsafe", permissions=())
+async def sell(context: ToolContext, thing: str) -> str:
+    """Sell a thing.
+
+    Args:
+        thing: What to sell.
+    """
+    await context.progress("I am looking for a buyer.")
+    price = await context.ask("For how much?")
+    await context.say(Speech(text="It is sold.", not_before_ms=4_000))
+    return f"sold for {price}"
+'''
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installs a plugin with a tool that asks, and one that is broken."""
+    (tmp_path / "shop_tools.py").write_text(PLUGIN)
+    metadata = tmp_path / "shop-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 1.0\n")
+    entries = "[microturn.tools]\nshop = shop_tools:sell\nruin = shop_ruin:TOOLS\n"
+    (metadata / "entry_points.txt").write_text(entries)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_tool_that_asks_is_answered_at_the_keyboard(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answering(*lines: str) -> Done:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+        return run("call", "sell", "--arg", "thing=car")
+
+    done, refused, silent = answering("y", "ten"), answering("no"), answering("y")
+
+    assert (done.code, done.out) == (0, "sold for ten\n")
+    assert "Shall I sell the car?" in done.err and "For how much?" in done.err
+    assert "looking for a buyer" in done.err and "in 4 s: It is sold." in done.err
+    assert refused.code == 1 and "not approved" in refused.err and "buyer" not in refused.err
+    assert silent.code == 1 and "nobody at the keyboard" in silent.err
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_broken_plugin_is_reported_by_the_list_and_fails_the_check(run: Run) -> None:
+    listed, checked = run("list"), run("check", "shop", "ruin")
+
+    assert listed.code == 0 and "ruin was left out" in listed.err
+    (line,) = (each for each in listed.out.splitlines() if each.startswith("sell "))
+    assert "shop 1.0" in line and "approval" in line
+    assert checked.code == 1 and "ruin: it cannot be loaded" in checked.err
+    assert "shop: 1 tool" in checked.out
+
+
 def test_a_check_of_all_plugins_passes_here_and_an_unknown_one_is_named(run: Run) -> None:
     assert run("check").code == 0
     unknown = run("check", "nothing-like-it")
@@ -179,7 +237,7 @@ def test_a_new_plugin_works_from_the_first_minute(
     assert again.code == 1 and "not empty" in again.err
     assert "2 passed" in tests.stdout
     assert "microturn-bus-times 0.1.0" in listed.stdout
-    assert "1 tools, no problems" in checked.stdout
+    assert "1 tool, no problems" in checked.stdout
     assert called.stdout == "Hello, Ada!\n" and "nice words" in called.stderr
 
 

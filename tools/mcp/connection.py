@@ -19,11 +19,10 @@ from microturn.tools._errors import ToolFailed, ToolRetry
 from microturn.tools.mcp.config import ServerEntry, StdioServer
 from microturn.tools.mcp.convert import offer_of, result_text
 from microturn.tools.mcp.http import open_http
-from microturn.tools.mcp.lost import Lost
+from microturn.tools.mcp.lost import Lost, describe, first_line
 from microturn.tools.mcp.offer import Offer
 from microturn.tools.mcp.sdk import Client, MCPError, MessageHandlerFnT, types
 from microturn.tools.mcp.stdio import open_stdio
-from microturn.tools.text import clean
 
 START_LIMIT_S = 15.0
 """Longest wait for a server to start and to list its tools."""
@@ -115,7 +114,7 @@ class Connection:
         except MCPError as error:
             if not _is_broken(error):
                 raise _refusal(error, self._name) from None
-            raise self._broken(client, lost, _first_line(error.message)) from None
+            raise self._broken(client, lost, first_line(error.message)) from None
         except (anyio.ClosedResourceError, anyio.BrokenResourceError):
             raise self._broken(client, lost, "it was closed") from None
         except (RuntimeError, ValueError) as error:
@@ -163,6 +162,8 @@ class Connection:
                     limit.deadline = float("inf")
                     had_begun = True
                     await self._serve(client)
+        except TimeoutError:
+            self._lost.tell(_too_slow())
         except Exception as error:  # noqa: BLE001  # the task's boundary: a server must not end the worker
             self._lost.tell(describe(error))
         self.problem = self._lost.reason
@@ -259,23 +260,16 @@ async def list_once(entry: ServerEntry) -> list[Offer]:
         with anyio.fail_after(START_LIMIT_S):
             async with open_session(entry, lost, ignore) as client:
                 return await list_tools(client)
+    except TimeoutError:
+        raise ToolFailed(_too_slow()) from None
     except Exception as error:  # noqa: BLE001  # the boundary to a stranger's server: converted
         complaint = lost.last_complaint()
         said = f"; it last said {complaint!r}" if complaint else ""
         raise ToolFailed(f"{lost.reason or describe(error)}{said}") from None
 
 
-def describe(error: BaseException) -> str:
-    """Say in a few words why a connection could not be made or kept."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, TimeoutError):
-        return f"it did not start and list its tools within {START_LIMIT_S:g} s"
-    if isinstance(error, FileNotFoundError):
-        return f"there is no program {error.filename!r}"
-    if isinstance(error, MCPError):
-        return _first_line(error.message)
-    return f"{type(error).__name__}: {_first_line(str(error))}"
+def _too_slow() -> str:
+    return f"it did not start and list its tools within {START_LIMIT_S:g} s"
 
 
 def _is_broken(error: MCPError) -> bool:
@@ -288,7 +282,3 @@ def _is_broken(error: MCPError) -> bool:
 def _refusal(error: MCPError, server: str) -> ToolRetry | ToolFailed:
     text = f"{server} refused the call: {error.message}"
     return ToolRetry(text) if error.code == types.INVALID_PARAMS else ToolFailed(text)
-
-
-def _first_line(text: str) -> str:
-    return clean(text).strip().partition("\n")[0][:300]

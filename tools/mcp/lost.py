@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import anyio
 
+from microturn.tools.mcp.sdk import MCPError
 from microturn.tools.text import clean
+
+_LONGEST_REASON_CHARS = 300
 
 
 class Lost:
@@ -32,4 +35,20 @@ class Lost:
     def last_complaint(self) -> str:
         """Return the last line of the server's error output; empty where there is none."""
         lines = clean(self.complaints.decode(errors="replace")).split("\n")
-        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+        return next((first_line(line) for line in reversed(lines) if line.strip()), "")
+
+
+def describe(error: BaseException) -> str:
+    """Say in a few words why a connection could not be made or kept."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, FileNotFoundError):
+        return f"there is no program {error.filename!r}"
+    if isinstance(error, MCPError):
+        return first_line(error.message)
+    return f"{type(error).__name__}: {first_line(str(error))}"
+
+
+def first_line(text: str) -> str:
+    """Return the first line of a stranger's text, cleaned and shortened."""
+    return clean(text).strip().partition("\n")[0][:_LONGEST_REASON_CHARS]

@@ -20,7 +20,7 @@ from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from microturn.tools.mcp.config import StdioServer
-from microturn.tools.mcp.lost import Lost
+from microturn.tools.mcp.lost import Lost, describe
 from microturn.tools.mcp.sdk import SessionMessage, get_default_environment, types
 
 MESSAGE_LIMIT_BYTES = 8 * 1024 * 1024
@@ -58,6 +58,9 @@ async def open_stdio(server: StdioServer, lost: Lost) -> AsyncIterator[tuple[Rec
             tasks.start_soon(_keep_complaints, process, lost)
             try:
                 yield received, sent
+            except Exception as error:
+                lost.tell(describe(error))
+                raise
             finally:
                 with anyio.CancelScope(shield=True):
                     await _end(process)

@@ -11,6 +11,8 @@ NAMES = {"names": ["get-Item", "get_item", "9 lives", "x" * 90]}.get(HOW, ["only
 SCHEMA: dict[str, object] = {"type": "object", "properties": {}}
 if HOW == "bad-schema":
     SCHEMA = {"type": "object", "properties": {"a": {"type": "no such type"}}}
+if HOW == "list-schema":
+    SCHEMA = {"type": "array"}
 if HOW == "huge-schema":
     SCHEMA = {"type": "object", "properties": {"a": {"type": "string", "description": "x" * 40_000}}}
 

@@ -76,9 +76,13 @@ def endless() -> Iterator[ThreadingHTTPServer]:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("body", [b" " * 1_000_000, b"no JSON"], ids=["100 MB", "nonsense"])
+@pytest.mark.parametrize("body", [b" " * 1_000_000, b"a secret, no JSON"], ids=["100 MB", "nonsense"])
 async def test_an_address_that_answers_nonsense_is_reported(
-    endless: ThreadingHTTPServer, opens: Opens, body: bytes, monkeypatch: pytest.MonkeyPatch
+    endless: ThreadingHTTPServer,
+    opens: Opens,
+    body: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(Endless, "body", body)
     registry = ToolRegistry()
@@ -87,6 +91,7 @@ async def test_an_address_that_answers_nonsense_is_reported(
 
     assert "it is not connected" in registry.broken["MCP server odd"]
     assert registry.specs() == []
+    assert "secret" not in caplog.text + str(registry.broken)
 
 
 @pytest.mark.anyio

@@ -199,7 +199,8 @@ async def test_tools_that_cannot_be_used_are_left_out_and_names_are_made_to_fit(
     opens: Opens, context: ToolContext
 ) -> None:
     registry = ToolRegistry()
-    servers = opens(bad=crude("bad-schema"), huge=crude("huge-schema"), **{"My Names!": crude("names")})
+    broken = {how: crude(f"{how}-schema") for how in ("bad", "huge", "list")}
+    servers = opens(**broken, **{"My Names!": crude("names")})
     async with servers:
         servers.add_to(registry)
         names = [spec.name for spec in registry.specs()]
@@ -208,6 +209,7 @@ async def test_tools_that_cannot_be_used_are_left_out_and_names_are_made_to_fit(
 
     assert "no JSON schema" in registry.broken["MCP server bad"]
     assert "longer than" in registry.broken["MCP server huge"]
+    assert "ListToolsResult" in registry.broken["MCP server list"]
     assert len(names) == len(set(names)) == 4 and all(name.startswith("my_names___") for name in names)
     assert "my_names___9_lives" in names
     assert result.text == "done"
