@@ -31,6 +31,8 @@ RECONNECT_WAIT_S = 5.0
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 30.0
 """Pauses between attempts to connect double up to this one."""
+REPORTS_IN_FLIGHT = 8
+"""Reports of a call that may wait to be taken; what a server sends beyond that is dropped. Our choice."""
 PAGE_LIMIT = 20
 TOOL_LIMIT = 256
 
@@ -105,9 +107,16 @@ class Connection:
         client = await self._session()
         lost = self._lost
 
+        in_flight = 0
+
         async def on_progress(progress: float, total: float | None, message: str | None) -> None:
-            if message:
-                await report(message)
+            nonlocal in_flight
+            if message and in_flight < REPORTS_IN_FLIGHT:  # the SDK runs each report as a task of its own
+                in_flight += 1
+                try:
+                    await report(message)
+                finally:
+                    in_flight -= 1
 
         try:
             result = await client.call_tool(tool, dict(arguments), progress_callback=on_progress)

@@ -58,6 +58,11 @@ for line in sys.stdin:
         sys.stdout.write("x" * 9_000_000)
         sys.stdout.flush()
         time.sleep(60)
+    if HOW == "chatty" and request["method"] == "tools/call":
+        token = request["params"]["_meta"]["progressToken"]
+        for step in range(2000):
+            told = {"progressToken": token, "progress": step, "message": f"Step {step}."}
+            say({"method": "notifications/progress", "params": told})
     answer(request)
 if HOW == "stubborn":
     time.sleep(60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -154,6 +155,23 @@ async def test_a_message_without_end_is_cut_off_and_the_server_comes_back(
         result = await registry.call("crude__only", {}, context)
 
     assert result.is_error and "8,388,608 bytes" in result.text
+
+
+@pytest.mark.anyio
+async def test_a_flood_of_progress_does_not_pile_up(opens: Opens, context: ToolContext) -> None:
+    waiting: list[str] = []
+
+    async def slow(text: str) -> None:
+        waiting.append(text)
+        await anyio.sleep_forever()
+
+    registry = ToolRegistry()
+    async with opens(crude=crude("chatty")) as servers:
+        servers.add_to(registry)
+        result = await registry.call("crude__only", {}, replace(context, progress=slow))
+
+    assert result.text == "done"
+    assert waiting == [f"Step {step}." for step in range(8)]
 
 
 @pytest.mark.anyio
