@@ -7,6 +7,7 @@ nonsense is told once, one that repeats itself is made to answer. Knows nothing 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -15,14 +16,14 @@ from typing import Final, Self, assert_never
 
 import platformdirs
 
-from microturn.background_agent.chat_client import ChatAnswer, ChatClient, as_json
+from microturn.background_agent.chat_client import ChatAnswer, ChatClient, ChatRequest, as_json
 from microturn.background_agent.dialect import Dialect, dialect_for
 from microturn.background_agent.engine import Control, Emit
 from microturn.background_agent.limits import RunLimits, TokenPrices
 from microturn.background_agent.prefix_cache import PrefixCache
 from microturn.background_agent.profile import ModelProfile
 from microturn.background_agent.task_run import KNOWN_ALREADY, NO_MORE_TOOLS, TaskRun
-from microturn.background_agent.tracing import agent_span, chat_span
+from microturn.background_agent.tracing import ChatSpan, agent_span, chat_span
 from microturn.background_agent.transcript import (
     Answer,
     Calls,
@@ -185,16 +186,7 @@ class _Run:
         answer = ChatAnswer()
         with chat_span(client.model, _PROVIDER) as span:
             try:
-                async with aclosing(client.stream(request, answer)) as pieces:
-                    async for _ in pieces:
-                        span.chunk()
-                        if run.has_news:
-                            break
-                        visible = self._dialect.visible(answer.text)
-                        await run.narrator.hear(visible[: self._engine.profile.answer_chars])
-                        if len(visible) > self._engine.profile.answer_chars:
-                            answer.finish_reason = "length"
-                            break
+                await run.until_corrected(functools.partial(self._listen, request, answer, span))
             finally:
                 self._count(answer)
                 span.input_tokens, span.output_tokens = answer.prompt_tokens, answer.completion_tokens
@@ -206,6 +198,20 @@ class _Run:
         if final_only and isinstance(decision, Calls):
             return Malformed(NO_MORE_TOOLS)
         return decision
+
+    async def _listen(self, request: ChatRequest, answer: ChatAnswer, span: ChatSpan) -> None:
+        """Say what is meant for the user as it comes."""
+        run, limit = self.task_run, self._engine.profile.answer_chars
+        async with aclosing(self._engine.client.stream(request, answer)) as pieces:
+            async for _ in pieces:
+                span.chunk()
+                if run.has_news:
+                    break
+                visible = self._dialect.visible(answer.text)
+                await run.narrator.hear(visible[:limit])
+                if len(visible) > limit:
+                    answer.finish_reason = "length"
+                    break
 
     def _count(self, answer: ChatAnswer) -> None:
         tokens = (answer.prompt_tokens, answer.cached_tokens, answer.written_tokens)

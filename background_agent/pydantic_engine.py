@@ -11,11 +11,12 @@ pydantic-ai's own instrumentation stays off: the spans here have the same names,
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import platformdirs
 import pydantic_ai
@@ -65,8 +66,8 @@ from microturn.protocols import ContextPackage, ToolSpec, UserError
 from microturn.tools import ToolRegistry
 
 pydantic_ai.BANNER_ENABLED = False  # what a worker writes to its terminal is read by programs
-CHANGED: Final = "This was not called: the user has said something else meanwhile."
-"""What a model is told of calls that it was about to ask for when it was interrupted."""
+_End: TypeAlias = Literal["answered", "corrected", "lost"]
+"""How far an agent went: to an answer, to a correction from the user, or to no end."""
 _RETRIES = 1_000
 """pydantic-ai's own counts of retries never end a run: the limits of the run do."""
 _GUESSED_CHARS = 4
@@ -162,19 +163,25 @@ class _Run:
         history = await self._history()
         notes = run.earlier_notes()
         prompt = "\n\n".join(notes if history else [run.task, *notes])
-        try:
-            async with self._engine.agent.iter(
-                prompt or None,
-                message_history=history or None,
-                deps=self,
-                toolsets=[self._toolset],
-                usage_limits=UsageLimits(request_limit=None),
-            ) as steps:
-                if await self._follow(steps):
-                    return
-        except exceptions.UnexpectedModelBehavior:
-            run.narrator.drop_remark()
-        await run.give_up(self._engine.model.model_name)
+        end: _End = "corrected"
+        while end == "corrected":
+            try:
+                async with self._engine.agent.iter(
+                    prompt or None,
+                    message_history=history or None,
+                    deps=self,
+                    toolsets=[self._toolset],
+                    usage_limits=UsageLimits(request_limit=None),
+                ) as steps:
+                    end = await self._follow(steps)
+            except exceptions.UnexpectedModelBehavior:
+                end = "lost"
+            if end != "answered":
+                run.narrator.drop_remark()
+            if end == "corrected":
+                history, prompt = steps.all_messages(), "\n\n".join(run.news())
+        if end == "lost":
+            await run.give_up(self._engine.model.model_name)
 
     async def _history(self) -> list[ModelMessage]:
         """The task and the calls of earlier runs, as the model is shown them; empty where there were none."""
@@ -190,25 +197,27 @@ class _Run:
             )
         return messages
 
-    async def _follow(self, steps: AgentRun[_Run, str]) -> bool:
-        """Go through the agent's steps; false where it has to give up."""
+    async def _follow(self, steps: AgentRun[_Run, str]) -> _End:
+        """Go through the agent's steps as far as they lead."""
         run = self.task_run
         node = steps.next_node
         while not isinstance(node, End):
             if isinstance(node, ModelRequestNode):
                 if run.is_over:
-                    return False
+                    return "lost"
                 self._tell(steps)
                 await self._listen(node, steps)
+                if self._answer.is_left:
+                    return "corrected"
             elif isinstance(node, CallToolsNode):
                 if await self._is_answered(node):
-                    return True
+                    return "answered"
                 if self._answer.says_nothing:
                     steps.enqueue(EMPTY_REPLY)
                 # Now, and not with the next request: an agent with nothing left to be told would end here.
                 self._tell_news(steps)
             node = await steps.next(node)
-        return False
+        return "lost"
 
     def _tell(self, steps: AgentRun[_Run, str]) -> None:
         """Put into the next request what the model does not know yet, and decide whether it may call tools."""
@@ -225,7 +234,7 @@ class _Run:
         """Whether the answer that has come ends the task; then it has been sent."""
         run, answer = self.task_run, self._answer
         text = answer.visible.strip()
-        if answer.is_left or run.has_news:
+        if run.has_news:
             run.narrator.drop_remark()
         elif not node.model_response.tool_calls or answer.is_cut:
             if text:
@@ -243,21 +252,15 @@ class _Run:
         answer = self._answer = _Answer()
         with chat_span(model.model_name, model.system) as span:
             try:
-                async with node.stream(steps.ctx) as events:
-                    async for event in events:
-                        span.chunk()
-                        answer.take_in(event)
-                        if await self._is_to_leave():
-                            await events.cancel()
-                            break
-                    answer.response = events.response
+                await self.task_run.until_corrected(functools.partial(self._hear, node, steps, span))
             except (exceptions.UnexpectedModelBehavior, exceptions.UserError):
                 raise
             except Exception as error:  # each client has errors of its own
                 raise in_our_words(error, model.model_name, answer.visible) from error
             finally:
+                answer.is_left = self.task_run.has_news
                 self._count(span)
-        if self._is_price_missing:
+        if self._is_price_missing and not answer.is_left:
             raise UserError(
                 f"the agent on {model.model_name!r} has a limit `cost_usd`, and nobody knows what the model costs: give "
                 "its `prices`, or leave the limit out"
@@ -266,6 +269,18 @@ class _Run:
             raise ModelBrokeOffError(
                 f"{model.model_name!r} ended its answer without a finish reason", partial=answer.visible
             )
+
+    async def _hear(
+        self, node: ModelRequestNode[_Run, str], steps: AgentRun[_Run, str], span: ChatSpan
+    ) -> None:
+        async with node.stream(steps.ctx) as events:
+            async for event in events:
+                span.chunk()
+                self._answer.take_in(event)
+                if await self._is_to_leave():
+                    await events.cancel()
+                    break
+            self._answer.response = events.response
 
     @property
     def _is_price_missing(self) -> bool:
@@ -276,7 +291,6 @@ class _Run:
         """Say what has come; whether the rest is not worth waiting for."""
         run, answer, profile = self.task_run, self._answer, self._engine.profile
         if run.has_news:
-            answer.is_left = True
             return True
         await run.narrator.hear(answer.visible[: profile.answer_chars])
         answer.is_cut = (
@@ -317,11 +331,9 @@ class _Run:
         """Run the calls of one answer through the door to the tools; what each gave, framed as data."""
         run = self.task_run
         results = DeferredToolResults()
-        if self._answer.is_left or self._must_answer:
-            if not self._answer.is_left:
-                run.note_fault()
-            text = CHANGED if self._answer.is_left else NO_MORE_TOOLS
-            results.calls.update({call.tool_call_id: text for call in asked})
+        if self._must_answer:
+            run.note_fault()
+            results.calls.update({call.tool_call_id: NO_MORE_TOOLS for call in asked})
             return results
         calls = [
             read_call(number, part.tool_name, _arguments(part))

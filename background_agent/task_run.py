@@ -35,6 +35,8 @@ KNOWN_ALREADY: Final = "You have that result already. Answer with it now."
 NO_MORE_TOOLS: Final = "No more tools. Answer now with what you have."
 NO_CALLS_LEFT: Final = "This was not called: no more calls are left. Answer now with what you have."
 """What a model is told in place of a result."""
+NEWS_EVERY_S: Final = 0.05
+"""How often it is looked whether the user has corrected the task while a model is listened to. Our choice."""
 _UPDATE_LIMIT_CHARS = 1_000
 
 
@@ -113,6 +115,27 @@ class TaskRun:
     def has_news(self) -> bool:
         """Whether the user has corrected the task and the model does not know."""
         return self._control.has_news
+
+    async def until_corrected(self, listening: Callable[[], Awaitable[None]]) -> None:
+        """Listen to a model until it is done, or until the user corrects the task: then the listening is cancelled.
+
+        A model that is silent, or thinks for long, is so left as soon as one that writes.
+        """
+        failure: Exception | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._cancel_at_news, group.cancel_scope)
+            try:
+                await listening()
+            except Exception as error:  # noqa: BLE001  # raised below, where no group wraps it
+                failure = error
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _cancel_at_news(self, scope: anyio.CancelScope) -> None:
+        while not self.has_news:  # noqa: ASYNC110  # a control is data that others write to; it has no event for this
+            await anyio.sleep(NEWS_EVERY_S)
+        scope.cancel()
 
     def news(self) -> list[str]:
         """Take in what the user has said since, as notes for the model; more may be called for after all."""
