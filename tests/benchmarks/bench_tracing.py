@@ -1,6 +1,6 @@
 """What telemetry costs the beat: ticks and processor time of many sessions with it and without, in turns.
 
-    python tests/benchmarks/bench_tracing.py [--sessions 50] [--seconds 12] [--rounds 5]
+    python tests/benchmarks/bench_tracing.py [--sessions 50] [--seconds 40] [--rounds 3]
 
 Each round runs the same sessions once without telemetry and once with all of it (spans to files and to a collector
 over OTLP, metrics, logs, the watchdog), in processes of their own, first the one and then the other. The collector is
@@ -78,8 +78,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=int, default=50)
-    parser.add_argument("--seconds", type=float, default=12.0)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=40.0)
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
     threading.Thread(target=server.serve_forever, daemon=True).start()
