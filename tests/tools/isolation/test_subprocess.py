@@ -69,29 +69,30 @@ async def test_a_context_works_across_the_pipe(context: ToolContext, heard: list
     assert result.text == "the blue one try a tool task/0 data"
 
 
-@pytest.mark.parametrize(
-    ("how", "text", "retryable"),
-    [
-        ("retry", "give another", True),
-        ("failed", "the shop is closed", False),
-        ("raise", "internal error (ValueError)", False),
-        ("exit", "internal error (SystemExit)", False),
-        ("crash", "its process ended", False),
-        ("segfault", "its process ended", False),
-        ("forge", "its process", False),
-    ],
+MISDEEDS = (
+    ("retry", "give another", True),
+    ("failed", "the shop is closed", False),
+    ("raise", "internal error (ValueError)", False),
+    ("exit", "internal error (SystemExit)", False),
+    ("crash", "its process ended", False),
+    ("segfault", "its process ended", False),
+    ("forge", "its process", False),
 )
-async def test_whatever_a_tool_does_its_call_has_a_result_and_the_next_one_works(
-    how: str, text: str, retryable: bool, context: ToolContext, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.DEBUG):
-        async with ToolRegistry([tools.misbehave]) as registry:
-            failed = await registry.call("misbehave", {"how": how}, context)
-            fine = await registry.call("misbehave", {"how": "nothing"}, context)
 
-    assert failed.is_error and text in failed.text and failed.retryable is retryable
-    assert "secret" not in failed.text + caplog.text
-    assert (fine.text, fine.is_error) == ("nothing", False)
+
+async def test_whatever_a_tool_does_its_call_has_a_result_and_the_next_one_works(
+    context: ToolContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ToolRegistry([tools.misbehave]) as registry:
+        with caplog.at_level(logging.DEBUG):
+            for how, text, retryable in MISDEEDS:
+                failed = await registry.call("misbehave", {"how": how}, context)
+                fine = await registry.call("misbehave", {"how": "nothing"}, context)
+
+                assert failed.is_error and text in failed.text and failed.retryable is retryable, how
+                assert (fine.text, fine.is_error) == ("nothing", False), how
+                assert "secret" not in failed.text
+    assert "secret" not in caplog.text
 
 
 async def test_wrong_arguments_start_no_process(context: ToolContext) -> None:
