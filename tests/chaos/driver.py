@@ -287,6 +287,9 @@ class Driver:
             [
                 f"{name}: {breach}"
                 for name, client in self._clients.items()
-                for breach in client.record.breaches
+                for breach in (
+                    *client.record.breaches,
+                    *(breach for floor in client.floors.values() for breach in floor.breaches()),
+                )
             ],
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from microturn.protocols import MICRO_TURN_MS, ProtocolError
@@ -97,11 +98,21 @@ class Floor:
 
     def over_user_ms(self) -> int:
         """How long the assistant was to be heard while the user spoke, longer than it takes to hear that and stop."""
-        return sum(
-            max(0, min(to_ms, end_ms) - max(from_ms, start_ms + self._allowed_ms(start_ms, end_ms)))
-            for start_ms, end_ms in self._lines
-            for from_ms, to_ms in self._sounds
-        )
+        return sum(overlap_ms for overlap_ms, _ in self._overlaps())
+
+    def breaches(self) -> list[str]:
+        """Each time that it was, in words for whoever looks for the cause."""
+        return [
+            f"{overlap_ms} ms too long over the user, who spoke {line}; sound {self._sounds}, late {self._late}"
+            for overlap_ms, line in self._overlaps()
+            if overlap_ms
+        ]
+
+    def _overlaps(self) -> Iterator[tuple[int, tuple[int, int]]]:
+        for start_ms, end_ms in self._lines:
+            heard_ms = start_ms + self._allowed_ms(start_ms, end_ms)
+            over = (max(0, min(to_ms, end_ms) - max(from_ms, heard_ms)) for from_ms, to_ms in self._sounds)
+            yield sum(over), (start_ms, end_ms)
 
     def _allowed_ms(self, start_ms: int, end_ms: int) -> int:
         late_ms = max((late for late, at_ms in self._late if start_ms <= at_ms <= end_ms), default=0)
