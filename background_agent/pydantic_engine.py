@@ -12,36 +12,25 @@ pydantic-ai's own instrumentation stays off: the spans here have the same names,
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 import platformdirs
 import pydantic_ai
 from pydantic_ai import Agent, AgentRun, CallToolsNode, ModelRequestNode, exceptions
-from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.messages import (
-    AgentStreamEvent,
     ModelMessage,
     ModelRequest,
     ModelResponse,
-    PartDeltaEvent,
-    PartStartEvent,
-    TextPart,
-    TextPartDelta,
-    ThinkingPart,
-    ThinkingPartDelta,
     ToolCallPart,
-    ToolCallPartDelta,
     ToolReturnPart,
     UserPromptPart,
 )
 from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings
-from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, RunContext, ToolDefinition
-from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
+from pydantic_ai.tools import DeferredToolResults
 from pydantic_ai.usage import RequestUsage, UsageLimits
 from pydantic_graph import End
 
@@ -52,24 +41,23 @@ from microturn.background_agent.framing import frame_outcome
 from microturn.background_agent.limits import CHARS_PER_TOKEN, RunLimits, TokenPrices
 from microturn.background_agent.profile import REMOTE, ModelProfile
 from microturn.background_agent.prompt import system_prompt
+from microturn.background_agent.pydantic_answer import PydanticAnswer
 from microturn.background_agent.pydantic_models import in_our_words
+from microturn.background_agent.pydantic_tools import RETRIES, DeclaredTools, OneDoor
 from microturn.background_agent.task_run import (
     KNOWN_ALREADY,
     NO_CALLS_LEFT,
     NO_MORE_TOOLS,
     TaskRun,
 )
-from microturn.background_agent.thinking import without_thinking
 from microturn.background_agent.tracing import ChatSpan, agent_span, chat_span
 from microturn.background_agent.transcript import Outcome
-from microturn.protocols import ContextPackage, ToolSpec, UserError
+from microturn.protocols import ContextPackage, UserError
 from microturn.tools import ToolRegistry
 
 pydantic_ai.BANNER_ENABLED = False  # what a worker writes to its terminal is read by programs
 _End: TypeAlias = Literal["answered", "corrected", "lost"]
 """How far an agent went: to an answer, to a correction from the user, or to no end."""
-_RETRIES = 1_000
-"""pydantic-ai's own counts of retries never end a run: the limits of the run do."""
 _GUESSED_CHARS = 4
 """Characters to a token, where an answer was left before its tokens were told. Our choice."""
 
@@ -104,8 +92,8 @@ class PydanticEngine:
             model,
             deps_type=_Run,
             instructions=system_prompt((), REMOTE),
-            capabilities=[_OneDoor()],
-            retries=_RETRIES,
+            capabilities=[OneDoor()],
+            retries=RETRIES,
         )
 
     async def __aenter__(self) -> Self:
@@ -144,7 +132,7 @@ class _Run:
         control: Control,
     ) -> None:
         self._engine = engine
-        self._toolset = _Declared(tools.specs())
+        self._toolset = DeclaredTools(tools.specs())
         self.task_run = TaskRun(
             package,
             tools,
@@ -154,7 +142,7 @@ class _Run:
             limits=engine.limits,
             context_chars=engine.profile.context_chars,
         )
-        self._answer = _Answer()
+        self._answer = PydanticAnswer()
         self._must_answer = False
 
     async def go(self) -> None:
@@ -249,7 +237,7 @@ class _Run:
     async def _listen(self, node: ModelRequestNode[_Run, str], steps: AgentRun[_Run, str]) -> None:
         """Ask the model, and say what is meant for the user as it comes."""
         model = self._engine.model
-        answer = self._answer = _Answer()
+        answer = self._answer = PydanticAnswer()
         with chat_span(model.model_name, model.system) as span:
             try:
                 await self.task_run.until_corrected(functools.partial(self._hear, node, steps, span))
@@ -352,110 +340,3 @@ class _Run:
 def _arguments(part: ToolCallPart) -> str:
     """The arguments as the model wrote them, right or wrong."""
     return part.args if isinstance(part.args, str) else part.args_as_json_str()
-
-
-@dataclass(slots=True)
-class _Answer:
-    """One answer of the model, as far as it has come."""
-
-    text: str = ""
-    received_chars: int = 0
-    """All that has come, with thoughts and calls."""
-    response: ModelResponse | None = None
-    is_left: bool = False
-    """Whether it was left because the user has said something else."""
-    is_cut: bool = False
-    """Whether it was cut off because it did not end."""
-
-    @property
-    def visible(self) -> str:
-        """What of it is meant for the user."""
-        return without_thinking(self.text)
-
-    @property
-    def says_nothing(self) -> bool:
-        """Whether its text is nothing but thoughts, which pydantic-ai would take for an answer."""
-        return bool(self.text.strip()) and not self.visible.strip()
-
-    @property
-    def is_broken_off(self) -> bool:
-        """Whether it ended without saying so."""
-        told = self.response is not None and self.response.finish_reason is not None
-        return not (told or self.is_left or self.is_cut)
-
-    def take_in(self, event: AgentStreamEvent) -> None:
-        """Add what an event brings."""
-        match event:
-            case (
-                PartStartEvent(part=TextPart(content=piece))
-                | PartDeltaEvent(delta=TextPartDelta(content_delta=piece))
-            ):
-                self.text += piece
-                self.received_chars += len(piece)
-            case PartStartEvent(part=ThinkingPart(content=piece)):
-                self.received_chars += len(piece)
-            case PartDeltaEvent(delta=ThinkingPartDelta(content_delta=str() as piece)):
-                self.received_chars += len(piece)
-            case PartDeltaEvent(delta=ToolCallPartDelta(args_delta=str() as piece)):
-                self.received_chars += len(piece)
-
-
-class _OneDoor(AbstractCapability["_Run"]):
-    """Holds an agent to the rules of the run, and sends its calls through the one door."""
-
-    def get_model_settings(self) -> Callable[[RunContext[_Run]], ModelSettings]:
-        """Settings that are made anew for each request."""
-        return lambda context: context.deps.settings()
-
-    async def handle_deferred_tool_calls(
-        self, ctx: RunContext[_Run], *, requests: DeferredToolRequests
-    ) -> DeferredToolResults | None:
-        """Run all calls of an answer."""
-        return await ctx.deps.call(requests.calls)
-
-
-class _Declared(AbstractToolset["_Run"]):
-    """The tools as pydantic-ai sees them: declared here, run elsewhere, their arguments taken as they come."""
-
-    def __init__(self, specs: Sequence[ToolSpec]) -> None:
-        self._tools = {
-            spec.name: ToolsetTool(
-                toolset=self,
-                tool_def=ToolDefinition(
-                    name=spec.name,
-                    description=spec.description,
-                    parameters_json_schema=dict(spec.parameters) or {"type": "object", "properties": {}},
-                    kind="external",
-                ),
-                max_retries=_RETRIES,
-                args_validator=_AsTheyCome(),
-            )
-            for spec in specs
-        }
-
-    @property
-    def id(self) -> str:
-        """Name of the set."""
-        return "microturn"
-
-    async def get_tools(self, ctx: RunContext[_Run]) -> dict[str, ToolsetTool[_Run]]:
-        """All tools, at every step, so that what a server keeps ready of the prompt stays valid."""
-        return self._tools
-
-    async def call_tool(
-        self, name: str, tool_args: dict[str, Any], ctx: RunContext[_Run], tool: ToolsetTool[_Run]
-    ) -> Any:
-        """Never called: the calls of tools that are declared as external go to `_OneDoor`."""
-        raise NotImplementedError(f"tool {name!r} is run by the tool runner")
-
-
-class _AsTheyCome:
-    """Finds no fault with any arguments, as the tool runner judges them."""
-
-    def validate_json(self, input: str | bytes | bytearray, **_: Any) -> dict[str, Any]:
-        """Nothing, as they are read elsewhere."""
-        return {}
-
-    def validate_python(self, input: Any, **_: Any) -> dict[str, Any]:
-        """Nothing, as they are read elsewhere."""
-        return {}
