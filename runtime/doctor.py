@@ -38,6 +38,7 @@ from microturn.runtime.bus.connection import open_clients
 from microturn.runtime.bus.embedded_server import default_data_dir, find_binary
 from microturn.runtime.bus.server_check import check_server
 from microturn.runtime.bus.settings import BusSettings
+from microturn.tools.isolation.sandbox import sandbox_refusal, working_sandbox
 from microturn.weights import WEIGHTS, WeightMissingError, cache_directory, locate
 
 OLDEST_PYTHON: Final = (3, 11)
@@ -92,6 +93,7 @@ async def examine(*, redis_url: str | None = None, model_url: str | None = None)
     if model_url:
         findings.append(await model_endpoint(model_url, os.environ.get("MICROTURN_MODEL_KEY")))
     findings.append(await to_thread.run_sync(agents, _with_model(os.environ, model_url)))
+    findings.append(await to_thread.run_sync(sandbox))
     findings.append(await to_thread.run_sync(sound_devices))
     findings.append(memory(free_memory_bytes()))
     findings.append(cores(available_cores()))
@@ -247,6 +249,12 @@ def agents(environment: Mapping[str, str]) -> Finding:
     except MicroturnError as error:
         return Finding("agents", False, "none can be opened", f"{error}.")
     return Finding("agents", True, "; ".join(chosen))
+
+
+def sandbox() -> Finding:
+    """Look for a sandbox in which tools that ask for one are run."""
+    found, refusal = working_sandbox(), sandbox_refusal()
+    return Finding("sandbox", found is not None, found or "none", f"{refusal}." if refusal else "")
 
 
 def _with_model(environment: Mapping[str, str], url: str | None) -> dict[str, str]:

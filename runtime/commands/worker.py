@@ -78,6 +78,8 @@ async def _work(
     tools = ToolRegistry.from_entry_points()
     for name, problem in tools.broken.items():
         complain(f"the tool plugin {name} was left out: {problem}")
+    for name, problem in tools.left_out.items():
+        complain(f"the tool {name} was left out: {problem}")
 
     def ready(measured: ProcessTelemetry) -> None:
         measured.begin()
