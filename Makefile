@@ -7,7 +7,7 @@ OUT ?= out
 DELEGATIONS ?= 1000
 SEED ?= 1
 
-.PHONY: help setup talk test check bench bench-delegation chaos lock clean
+.PHONY: help setup talk test check bench bench-delegation bench-tracing bench-tools bench-engines chaos lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
@@ -44,6 +44,15 @@ bench: setup  ## Measure the figures of docs/benchmarks.md; prints a table and a
 
 bench-delegation: setup  ## Measure delegation beside job queues; prints tables and a line of JSON.
 	$(BIN)/python tests/benchmarks/bench_delegation.py --folder $(OUT)/bench-delegation
+
+bench-tracing: setup  ## Measure what telemetry costs the beat; prints a table and a line of JSON.
+	$(BIN)/python tests/benchmarks/bench_tracing.py
+
+bench-tools: setup  ## Measure what a tool costs in each tier of isolation; prints a table and a line of JSON.
+	$(BIN)/python tests/benchmarks/bench_tools.py
+
+bench-engines: setup  ## Measure what the engines cost without their model; prints a table and a line of JSON.
+	$(BIN)/python tests/benchmarks/bench_engines.py
 
 chaos: setup  ## Break everything at once while DELEGATIONS are worked on, and count the broken promises.
 	$(BIN)/python -m tests.chaos --delegations $(DELEGATIONS) --seed $(SEED)

@@ -23,6 +23,7 @@ from microturn.protocols import (
     TurnRecord,
     UnknownVersionError,
 )
+from microturn.protocols.runtime_status import RuntimeStatus, SessionStatus
 
 pytestmark = pytest.mark.unit
 
@@ -98,9 +99,28 @@ LEDGER = SessionLedger(
 )
 
 
-@pytest.mark.parametrize("message", [PACKAGE, EVENT, RECEIPT, TOOL, LEDGER], ids=lambda m: type(m).__name__)
+STATUS = RuntimeStatus(
+    runtime_id="runtime-1",
+    host="den",
+    pid=4711,
+    sessions=(
+        SessionStatus(
+            session_id="session-1", floor="assistant", age_s=8.5, open_tasks=2, task_ids=("task-0", "task-1")
+        ),
+    ),
+    session_count=1,
+    ticks=300,
+    tick_p50_ms=12.5,
+    tick_p99_ms=31.0,
+    missed=2,
+)
+
+
+@pytest.mark.parametrize(
+    "message", [PACKAGE, EVENT, RECEIPT, TOOL, LEDGER, STATUS], ids=lambda m: type(m).__name__
+)
 def test_a_message_is_written_as_its_golden_file_and_read_back(
-    message: ContextPackage | DelegationEvent | Receipt | ToolSpec | SessionLedger,
+    message: ContextPackage | DelegationEvent | Receipt | ToolSpec | SessionLedger | RuntimeStatus,
 ) -> None:
     golden = GOLDEN / f"{type(message).__name__}.v1.json"
     assert message.encode() == golden.read_text().strip()
