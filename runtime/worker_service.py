@@ -26,14 +26,7 @@ import platformdirs
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
-from microturn.background_agent import (
-    AgentEngine,
-    LocalFile,
-    ReflexEngine,
-    Worker,
-    choose_model,
-    engine_from_environment,
-)
+from microturn.background_agent import AgentEngine, ReflexEngine, Worker, engine_from_environment
 from microturn.protocols import UnavailableError, UserError
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.settings import BusSettings
@@ -56,16 +49,14 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def open_ready_engine(tools: ToolRegistry) -> AsyncIterator[AgentEngine]:
-    """Open the engine that the environment names; a local model has read its fixed prefix when this yields.
+    """Open the agents that the environment names; the local models have read their fixed prefixes when this yields.
 
     Raises:
         UserError: the environment contradicts itself.
         UnavailableError: the weights are missing, or the local model did not start.
     """
-    choice = choose_model(os.environ)
-    async with engine_from_environment(choice) as engine:
-        if isinstance(choice, LocalFile):
-            await engine.warm_up(tools)
+    async with engine_from_environment() as engine:
+        await engine.warm_up(tools)
         yield ReflexEngine(engine)
 
 

@@ -15,6 +15,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from microturn import weights
@@ -34,6 +35,7 @@ from microturn.background_agent.prefix_cache import PrefixCache
 from microturn.background_agent.testing import InMemoryWorkerBus
 from microturn.background_agent.worker import Worker
 from microturn.protocols import ContextPackage
+from microturn.runtime.worker_service import open_ready_engine
 from microturn.tools import ToolRegistry
 from microturn.tools.builtin import calculator
 
@@ -131,6 +133,20 @@ async def test_the_prefix_is_kept_for_the_next_server(smallest: Path, tmp_path: 
     assert read[1] <= 2
 
 
+async def test_a_worker_has_every_local_agent_read_its_prefix(
+    smallest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agents = tmp_path / "agents.toml"
+    agents.write_text(
+        '[agents.default]\nmodel = "openai:m"\nurl = "http://127.0.0.1:9/v1"\n'
+        f'[agents.quick]\nfile = "{smallest}"\n'
+    )
+    monkeypatch.setenv("MICROTURN_AGENTS", str(agents))
+    monkeypatch.setenv("MICROTURN_CACHE", str(tmp_path / "cache"))
+    async with open_ready_engine(TOOLS):
+        assert len(list(tmp_path.rglob("*.state"))) == 1
+
+
 async def test_a_whole_task_runs_through_the_worker(served: LocalModel, tmp_path: Path) -> None:
     client = client_of(served)
     bus = InMemoryWorkerBus()
@@ -180,16 +196,16 @@ anyio.run(main)
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks processes up in /proc")
-def test_the_server_dies_with_its_parent_even_by_sigkill(smallest: Path) -> None:
+async def test_the_server_dies_with_its_parent_even_by_sigkill(smallest: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", _PARENT, str(smallest)], stdout=subprocess.PIPE, text=True
     )
     assert parent.stdout is not None
     with parent.stdout:
-        child = int(parent.stdout.readline())
+        child = int(await anyio.to_thread.run_sync(parent.stdout.readline))
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    anyio.run(_gone, child)
+    await _gone(child)
 
 
 async def _gone(pid: int) -> None:
