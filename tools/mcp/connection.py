@@ -238,7 +238,13 @@ async def open_session(
     transport = open_stdio(entry, lost) if isinstance(entry, StdioServer) else open_http(entry)
     identity = types.Implementation(name="microturn", version=__version__)
     async with Client(transport, cache=None, client_info=identity, message_handler=on_message) as client:
+        # The SDK has no switch for this, and the regular expressions in a server's schema can keep Python busy for ever.
+        client.session.validate_tool_result = _taken_as_it_is  # type: ignore[method-assign]  # see above
         yield client
+
+
+async def _taken_as_it_is(name: str, result: types.CallToolResult) -> None:
+    """Compare nothing with the schema that a server has declared for its results: to a model they are data anyway."""
 
 
 async def list_tools(client: Client) -> list[Offer]:

@@ -15,6 +15,11 @@ if HOW == "list-schema":
     SCHEMA = {"type": "array"}
 if HOW == "huge-schema":
     SCHEMA = {"type": "object", "properties": {"a": {"type": "string", "description": "x" * 40_000}}}
+DECLARED: dict[str, object] = {}
+STRUCTURED: dict[str, object] = {}
+if HOW == "hostile-pattern":  # comparing takes 2 to the power of 60 steps
+    DECLARED = {"outputSchema": {"type": "object", "properties": {"a": {"pattern": "^(a|a)*$"}}}}
+    STRUCTURED = {"structuredContent": {"a": "a" * 60 + "!"}}
 
 
 def say(message: dict[str, object]) -> None:
@@ -30,9 +35,12 @@ def answer(request: dict[str, object]) -> None:
             "serverInfo": {"name": "crude", "version": "1"},
         },
         "tools/list": {
-            "tools": [{"name": n, "description": "A\u202e tool.\u0007", "inputSchema": SCHEMA} for n in NAMES]
+            "tools": [
+                {"name": n, "description": "A\u202e tool.\u0007", "inputSchema": SCHEMA, **DECLARED}
+                for n in NAMES
+            ]
         },
-        "tools/call": {"content": [{"type": "text", "text": "done"}]},
+        "tools/call": {"content": [{"type": "text", "text": "done"}], **STRUCTURED},
     }
     if request["method"] in known:
         say({"id": request["id"], "result": known[request["method"]]})

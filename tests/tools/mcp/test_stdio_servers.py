@@ -175,6 +175,16 @@ async def test_a_flood_of_progress_does_not_pile_up(opens: Opens, context: ToolC
 
 
 @pytest.mark.anyio
+async def test_a_schema_of_results_cannot_keep_the_worker_busy(opens: Opens, context: ToolContext) -> None:
+    registry = ToolRegistry()
+    async with opens(crude=crude("hostile-pattern")) as servers:
+        servers.add_to(registry)
+        result = await registry.call("crude__only", {}, context)
+
+    assert (result.text, result.is_error) == ("done", False)
+
+
+@pytest.mark.anyio
 async def test_servers_that_do_not_start_are_reported_and_stop_nothing(
     opens: Opens, context: ToolContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
