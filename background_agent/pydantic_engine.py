@@ -6,7 +6,8 @@ answer come here at once, so that there is one door to them. Thoughts of a reaso
 
 A cancelled run hangs up on the server at once, but for Gemini, whose client lets go of a stream only some time later.
 
-pydantic-ai's own instrumentation stays off: the spans here have the same names, and none is recorded twice.
+pydantic-ai's own instrumentation stays off, also where an application has turned it on for all agents: the spans here
+have the same names, and none is recorded twice.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ class PydanticEngine:
             capabilities=[OneDoor()],
             retries=RETRIES,
         )
+        self.agent.instrument = False
 
     async def __aenter__(self) -> Self:
         """Open the model's client."""
@@ -132,7 +134,7 @@ class _Run:
         control: Control,
     ) -> None:
         self._engine = engine
-        self._toolset = DeclaredTools(tools.specs())
+        self._toolset = DeclaredTools(engine.profile.offered(tools.specs()))
         self.task_run = TaskRun(
             package,
             tools,
