@@ -1,7 +1,7 @@
 """Where a run ends at the latest, and what one run has used so far.
 
 Each limit has two marks. At the first one, a reserve before the end, a model may only answer; at the second the run
-ends without an answer. Knows nothing of models, and asks no clock but that of the event loop.
+ends without an answer. Knows nothing of models, and asks no clock but that of the run.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-import anyio
 from pydantic import JsonValue
+
+from microturn.background_agent.work_clock import WorkClock
 
 LimitName: TypeAlias = Literal["requests", "tokens", "cost_usd"]
 _PER = 1_000_000
@@ -36,7 +37,7 @@ class RunLimits:
     tokens: int = 16_000
     """Tokens that the model writes in all requests, its reasoning included."""
     seconds: float | None = None
-    """Time from the start of the run; None leaves it to the deadline of the task."""
+    """Time that the run works, what it waits for its user left out; None leaves it to the deadline of the task."""
     cost_usd: float | None = None
     """What the requests cost together, in US dollars. Needs a model whose price is known."""
     reserve_share: float = 0.25
@@ -84,7 +85,7 @@ class Spending:
     completion_tokens: int = 0
     cost_usd: float | None = None
     """None as long as no request with a known price was made."""
-    _began_s: float = field(default_factory=anyio.current_time)
+    clock: WorkClock = field(default_factory=WorkClock)
 
     def count(
         self,
@@ -103,11 +104,6 @@ class Spending:
             self.cost_usd = (self.cost_usd or 0.0) + cost_usd
 
     @property
-    def spent_s(self) -> float:
-        """Time since the run began."""
-        return anyio.current_time() - self._began_s
-
-    @property
     def tool_calls_left(self) -> int:
         """How many more calls of tools may be made."""
         return max(0, self.limits.tool_calls - self.tool_calls)
@@ -119,14 +115,19 @@ class Spending:
 
     @property
     def must_answer(self) -> bool:
-        """Whether the next request must be answered without tools, as the limits are near."""
+        """Whether the next request must be answered without tools, as the limits are near.
+
+        The deadline of the task does not wait for the user, so what is waited leaves the run less time to work.
+        """
         limits = self.limits
         share = 1 - limits.reserve_share
-        seconds = self.remaining_s if limits.seconds is None else min(limits.seconds, self.remaining_s)
+        seconds = self.remaining_s - self.clock.waited_s
+        if limits.seconds is not None:
+            seconds = min(limits.seconds, seconds)
         return (
             self.requests >= limits.requests - 1
             or not self.tool_calls_left
-            or self.spent_s > seconds * share
+            or self.clock.worked_s > seconds * share
             or self.completion_tokens > limits.tokens * share
             or (limits.cost_usd is not None and (self.cost_usd or 0.0) > limits.cost_usd * share)
         )
@@ -154,7 +155,7 @@ class Spending:
             "prompt_tokens": self.prompt_tokens,
             "cached_tokens": self.cached_tokens,
             "completion_tokens": self.completion_tokens,
-            "duration_s": round(self.spent_s, 3),
+            "duration_s": round(self.clock.elapsed_s, 3),
         }
         if self.cost_usd is not None:
             detail["cost_usd"] = round(self.cost_usd, 6)

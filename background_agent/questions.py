@@ -14,7 +14,9 @@ from pydantic import JsonValue
 
 from microturn.background_agent.engine import Control, Emit
 from microturn.background_agent.journal import call_detail, named_call
+from microturn.background_agent.speech_text import to_speech
 from microturn.background_agent.transcript import Call
+from microturn.background_agent.work_clock import WorkClock
 from microturn.protocols import DelegationEvent, Speech
 from microturn.tools import Ask, ToolFailed
 
@@ -23,6 +25,7 @@ PRIORITY = 2
 GRACE_S = 1.0
 """How much longer an answer is waited for than the user is given, for its way here. Our choice."""
 NO_ANSWER = "the user was asked and gave no answer; go on without it"
+NOT_SAYABLE = "the question has nothing in it that can be said; ask in plain words"
 NOT_ANSWERED = "the user was asked and does not want to answer; go on without it"
 
 Purpose: TypeAlias = Literal["approval", "tool"]
@@ -32,9 +35,11 @@ Purpose: TypeAlias = Literal["approval", "tool"]
 class Questions:
     """The questions of one run."""
 
-    def __init__(self, emit: Emit, control: Control) -> None:
+    def __init__(self, emit: Emit, control: Control, clock: WorkClock) -> None:
+        """`clock` is stopped while an answer is waited for."""
         self._emit = emit
         self._control = control
+        self._clock = clock
 
     async def ask(self, text: str, purpose: Purpose, call: Call, number: int, timeout_s: float) -> str | None:
         """Ask, unless that was done before, and wait for the answer.
@@ -58,7 +63,8 @@ class Questions:
             asked = self._asked(text, purpose, call, number)
         if asked is None:  # it could not be sent; the run is about to be broken off
             return None
-        return await self._control.answer(asked.seq, timeout_s + GRACE_S)
+        with self._clock.stopped():
+            return await self._control.answer(asked.seq, timeout_s + GRACE_S)
 
     def of(self, call: Call) -> Ask:
         """What a running call asks its user with.
@@ -68,12 +74,22 @@ class Questions:
         numbers = itertools.count()
 
         async def ask(question: str, *, timeout_s: float = 60.0) -> str:
-            words = await self.ask(question, "tool", call, next(numbers), timeout_s)
+            spoken = to_speech(question)
+            if not spoken:
+                raise ToolFailed(NOT_SAYABLE)
+            words = await self.ask(spoken, "tool", call, next(numbers), timeout_s)
             if not words:
                 raise ToolFailed(NO_ANSWER if words is None else NOT_ANSWERED)
             return words
 
         return ask
+
+    def were_asked_by(self, call: Call) -> bool:
+        """Whether the call, when it ran, has put a question to the user."""
+        return any(
+            event.is_question and asks_for(event) == "tool" and named_call(event.detail) == call
+            for event in self._control.emitted
+        )
 
     def _asked(self, text: str, purpose: Purpose, call: Call, number: int) -> DelegationEvent | None:
         """The newest event that asks this and still counts."""

@@ -18,6 +18,7 @@ from microturn.background_agent.narrator import SCHEDULED
 from microturn.background_agent.questions import Questions
 from microturn.background_agent.speech_text import to_speech
 from microturn.background_agent.transcript import Call
+from microturn.background_agent.work_clock import WorkClock
 from microturn.protocols import ContextPackage, Speech
 from microturn.tools import ToolContext, ToolRegistry, ToolResult
 
@@ -64,7 +65,7 @@ class _Reflex:
         self._tools = tools
         self._emit = emit
         self._control = control
-        self._questions = Questions(emit, control)
+        self._questions = Questions(emit, control, WorkClock())
         self._spec = tools.get(call.tool).spec
         self._has_effect = self._spec.side_effect != "none"
         self._scheduled: list[Speech] = []

@@ -70,6 +70,7 @@ class TaskRun:
             data_dir=data_dir,
             journal=journal,
             control=control,
+            clock=self.spending.clock,
         )
         self._called = {_key(outcome.call) for outcome in journal.finished}
         self.next_call = journal.next_index
@@ -94,7 +95,7 @@ class TaskRun:
 
     async def within_time(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do the work of an engine, and end the task if the time for it runs out first."""
-        with anyio.move_on_after(self.spending.limits.seconds) as scope:
+        with self.spending.clock.cut_off_after(self.spending.limits.seconds) as scope:
             await work()
         if scope.cancelled_caught:
             self.narrator.drop_remark()

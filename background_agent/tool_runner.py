@@ -3,7 +3,8 @@
 A call has a number in its task and keeps it in a repeated attempt, so that a tool with effects can tell the
 repetition. What an earlier run finished is not called again: its result is read from the events it sent. What it
 began and did not finish is made good first: an idempotent call is repeated under its number, and of one that must not
-be repeated the user and the model are told that nobody knows whether it was done.
+be repeated the user and the model are told that nobody knows whether it was done. A call that has asked its user
+something is repeated, too, and finds its answers: nobody is asked twice.
 
 Before a tool with an approval is called the user is asked. The question and its answer are kept with the task, so that
 a repeated attempt goes on with them; what was approved and begun is not asked for again.
@@ -26,8 +27,9 @@ from microturn.background_agent.narrator import Narrator
 from microturn.background_agent.questions import Questions
 from microturn.background_agent.tracing import tool_span
 from microturn.background_agent.transcript import Call, Outcome
+from microturn.background_agent.work_clock import WorkClock
 from microturn.protocols import ContextPackage, Speech, ToolSpec
-from microturn.tools import ToolContext, ToolRegistry, ToolResult
+from microturn.tools import Ask, ToolContext, ToolRegistry, ToolResult
 
 READS_KEPT = 4
 """Results of earlier runs, of calls without an effect, that a model is shown again. Our choice."""
@@ -51,6 +53,7 @@ class ToolRunner:
         data_dir: Path,
         journal: Journal,
         control: Control,
+        clock: WorkClock,
     ) -> None:
         self._package = package
         self._tools = tools
@@ -61,7 +64,7 @@ class ToolRunner:
         self._guard = guard
         self._journal = journal
         self._control = control
-        self._questions = Questions(emit, control)
+        self._questions = Questions(emit, control, clock)
         self._approver = Approver(tools, self._questions, emit, control)
         self._in_doubt = set(journal.in_doubt)
 
@@ -75,7 +78,7 @@ class ToolRunner:
             spec = self._specs.get(call.tool)
             if spec is None or spec.side_effect == "unsafe":
                 outcomes.append(await self._leave_in_doubt(call))
-            elif spec.side_effect == "idempotent":
+            elif spec.side_effect == "idempotent" or self._questions.were_asked_by(call):
                 outcomes.append(_outcome(call, await self._make(call)))
         asked_for = [call for call in self._journal.awaiting if call.tool in self._specs]
         return outcomes + [_outcome(call, await self._begin(call)) for call in asked_for]
@@ -160,8 +163,19 @@ class ToolRunner:
             data_dir=self._data_dir,
             idempotency_key=ToolContext.key(self._package.task_id, call.index),
             load=self._control.load,
-            ask=self._questions.of(call),
+            ask=self._ask_of(call),
         )
+
+    def _ask_of(self, call: Call) -> Ask:
+        """What a call asks its user with; the answer, the user's own words, can be what asks for an effect."""
+        asks = self._questions.of(call)
+
+        async def ask(question: str, *, timeout_s: float = 60.0) -> str:
+            words = await asks(question, timeout_s=timeout_s)
+            self._guard.is_told(words)
+            return words
+
+        return ask
 
 
 def _outcome(call: Call, result: ToolResult) -> Outcome:

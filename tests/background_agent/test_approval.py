@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
@@ -29,6 +30,7 @@ from microturn.background_agent.scripted_model import CallTools, Say, scripted_m
 from microturn.background_agent.testing import InMemoryWorkerBus, TaskRecord
 from microturn.background_agent.tool_runner import ToolRunner
 from microturn.background_agent.transcript import Call, Outcome
+from microturn.background_agent.work_clock import WorkClock
 from microturn.protocols import ContextPackage, DelegationEvent, Receipt, ReceiptState, ToolSpec
 from microturn.tools import Phrase, ToolContext, ToolRegistry, tool
 
@@ -51,20 +53,22 @@ class CallsOnce:
 
     async def run(self, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control) -> None:
         journal = Journal.read(control.emitted, control.revision)
-        runner = ToolRunner(
-            package,
-            tools,
-            emit,
-            narrator=Narrator(package.task_id, emit, control),
-            guard=EffectGuard(package),
-            data_dir=Path("unused"),
-            journal=journal,
-            control=control,
-        )
-        self.outcomes = await runner.resume()
-        if not self.outcomes:
-            calls = [Call(journal.next_index + n, *call) for n, call in enumerate(self.calls)]
-            self.outcomes = [outcome for outcome, _ in await runner.run(calls)]
+        with TemporaryDirectory() as folder:
+            runner = ToolRunner(
+                package,
+                tools,
+                emit,
+                narrator=Narrator(package.task_id, emit, control),
+                guard=EffectGuard(package),
+                data_dir=Path(folder),
+                journal=journal,
+                control=control,
+                clock=WorkClock(),
+            )
+            self.outcomes = await runner.resume()
+            if not self.outcomes:
+                calls = [Call(journal.next_index + n, *call) for n, call in enumerate(self.calls)]
+                self.outcomes = [outcome for outcome, _ in await runner.run(calls)]
         control.news()
         await emit("final", text=self.outcomes[-1].text)
 
@@ -270,7 +274,9 @@ async def test_a_no_stays_a_no_for_the_next_attempt() -> None:
     assert world.sent == []
 
 
-async def test_a_correction_breaks_the_question_off_and_the_changed_call_is_asked_for_anew() -> None:
+async def test_a_correction_breaks_the_question_off_and_the_changed_call_is_asked_for_anew(
+    tmp_path: Path,
+) -> None:
     world = World()
     script = (
         CallTools((("send", json.dumps(SEND)),)),
@@ -279,7 +285,7 @@ async def test_a_correction_breaks_the_question_off_and_the_changed_call_is_aske
     )
     async with (
         scripted_model(*script) as model,
-        LoopEngine(ChatClient(model.url, "m"), REMOTE, data_dir=Path("unused")) as world.engine,
+        LoopEngine(ChatClient(model.url, "m"), REMOTE, data_dir=tmp_path) as world.engine,
         world.attempt(),
     ):
         first = await world.question()
@@ -294,12 +300,12 @@ async def test_a_correction_breaks_the_question_off_and_the_changed_call_is_aske
     assert world.sent == [("Anna", "hello")]
 
 
-async def test_a_model_is_told_that_the_user_said_no() -> None:
+async def test_a_model_is_told_that_the_user_said_no(tmp_path: Path) -> None:
     world = World()
     script = (CallTools((("send", json.dumps(SEND)),)), Say("All right, I have not sent it."))
     async with (
         scripted_model(*script) as model,
-        LoopEngine(ChatClient(model.url, "m"), REMOTE, data_dir=Path("unused")) as world.engine,
+        LoopEngine(ChatClient(model.url, "m"), REMOTE, data_dir=tmp_path) as world.engine,
     ):
         await world.ask_and_answer("no")
     assert "said no" in model.told(1)
@@ -352,10 +358,10 @@ async def test_nobody_is_asked_for_a_call_that_cannot_be_made() -> None:
     assert world.record.questions() == []
 
 
-async def test_a_request_that_fits_a_phrase_is_asked_about_too() -> None:
+async def test_a_request_that_fits_a_phrase_is_asked_about_too(tmp_path: Path) -> None:
     world = World()
     behind = CallsOnce("send", SEND)
-    reflex = ReflexEngine(behind, data_dir=Path("unused"))
+    reflex = ReflexEngine(behind, data_dir=tmp_path)
     world.engine = behind
     await world.bus.submit(package("send hello to Bob"))
     entry = await world.bus.take()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from pydantic import JsonValue
@@ -132,11 +133,12 @@ async def run(control: Control, *answers: str) -> tuple[list[tuple[EventKind, st
         deadline_s=30,
     )
     script = [Say(json.dumps({"final": answer})) for answer in answers]
-    async with (
-        scripted_model(*script) as model,
-        LoopEngine(ChatClient(model.url, "m"), LOCAL, data_dir=Path("unused")) as engine,
-    ):
-        await engine.run(package, ToolRegistry(), emit, control)
+    with TemporaryDirectory() as folder:
+        async with (
+            scripted_model(*script) as model,
+            LoopEngine(ChatClient(model.url, "m"), LOCAL, data_dir=Path(folder)) as engine,
+        ):
+            await engine.run(package, ToolRegistry(), emit, control)
     return events, model
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import anyio
@@ -146,23 +147,24 @@ class World:
         begun = await self.bus.begin(entry)
         assert begun is not None
         attempt = Attempt(self.bus, entry, begun, lease_s=60, backlog_limit=500)
-        async with (
-            scripted_model(*script) as model,
-            LoopEngine(
-                ChatClient(model.url, "m", limits=profile.limits), profile, data_dir=Path("unused")
-            ) as loop,
-        ):
-            engine: AgentEngine = ReflexEngine(loop, data_dir=Path("unused")) if reflex else loop
-            with anyio.fail_after(5):
-                async with anyio.create_task_group() as tasks:
+        with TemporaryDirectory() as folder:
+            async with (
+                scripted_model(*script) as model,
+                LoopEngine(
+                    ChatClient(model.url, "m", limits=profile.limits), profile, data_dir=Path(folder)
+                ) as loop,
+            ):
+                engine: AgentEngine = ReflexEngine(loop, data_dir=Path(folder)) if reflex else loop
+                with anyio.fail_after(5):
+                    async with anyio.create_task_group() as tasks:
 
-                    async def runs() -> None:
-                        await attempt.run(engine, self.tools)
+                        async def runs() -> None:
+                            await attempt.run(engine, self.tools)
+                            tasks.cancel_scope.cancel()
+
+                        tasks.start_soon(runs)
+                        await death.has_come.wait()
                         tasks.cancel_scope.cancel()
-
-                    tasks.start_soon(runs)
-                    await death.has_come.wait()
-                    tasks.cancel_scope.cancel()
         assert death.has_come.is_set() == (die is not None)
         return model
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import anyio
@@ -156,8 +157,9 @@ async def run(
     events = Events()
     async with scripted_model(*script) as model:
         client = ChatClient(model.url, "m", limits=profile.limits)
-        async with LoopEngine(client, profile, data_dir=Path("unused"), limits=limits) as engine:
-            await engine.run(package(intent, tool_state), TOOLS, events, control or Control())
+        with TemporaryDirectory() as folder:
+            async with LoopEngine(client, profile, data_dir=Path(folder), limits=limits) as engine:
+                await engine.run(package(intent, tool_state), TOOLS, events, control or Control())
     return events, model
 
 
@@ -309,7 +311,7 @@ async def test_a_second_attempt_calls_nothing_again_and_says_nothing_again() -> 
     assert "has not heard this yet, but will" in shown[-1][1]
 
 
-async def test_a_correction_during_the_answer_starts_another_step() -> None:
+async def test_a_correction_during_the_answer_starts_another_step(tmp_path: Path) -> None:
     control = Control()
 
     class Corrects(Events):
@@ -329,7 +331,7 @@ async def test_a_correction_during_the_answer_starts_another_step() -> None:
     script = [final("The machine costs 120 euros. It is blue."), final("The grinder costs 40 euros.")]
     async with (
         scripted_model(*script) as model,
-        LoopEngine(ChatClient(model.url, "m"), LOCAL, data_dir=Path("unused")) as engine,
+        LoopEngine(ChatClient(model.url, "m"), LOCAL, data_dir=tmp_path) as engine,
     ):
         await engine.run(package(), TOOLS, events, control)
     assert "I meant the grinder" in model.messages()[-1][1]

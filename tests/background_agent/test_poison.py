@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
@@ -121,23 +122,24 @@ async def work(
     """Give a worker a hostile task and then a good one; return both, and what the model was asked."""
     bus = InMemoryWorkerBus()
     good = Say("Good." if profile.dialect == "native_tools" else json.dumps({"final": "Good."}))
-    async with (
-        scripted_model(*script, good) as model,
-        LoopEngine(
-            ChatClient(model.url, "m", limits=profile.limits), profile, data_dir=Path("unused")
-        ) as loop,
-        anyio.create_task_group() as group,
-    ):
-        engine: AgentEngine = ReflexEngine(loop, data_dir=Path("unused"))
-        worker = Worker(bus, engine, TOOLS, concurrency=1, lease_s=0.2)
-        records = [await bus.submit(hostile), await bus.submit(package(task_id="good"))]
-        records[0].events.extend(emitted)
-        records[0].seq = len(emitted)
-        group.start_soon(worker.run)
-        with anyio.fail_after(10):
-            for record in records:
-                await record.done.wait()
-        worker.drain()
+    with TemporaryDirectory() as folder:
+        async with (
+            scripted_model(*script, good) as model,
+            LoopEngine(
+                ChatClient(model.url, "m", limits=profile.limits), profile, data_dir=Path(folder)
+            ) as loop,
+            anyio.create_task_group() as group,
+        ):
+            engine: AgentEngine = ReflexEngine(loop, data_dir=Path(folder))
+            worker = Worker(bus, engine, TOOLS, concurrency=1, lease_s=0.2)
+            records = [await bus.submit(hostile), await bus.submit(package(task_id="good"))]
+            records[0].events.extend(emitted)
+            records[0].seq = len(emitted)
+            group.start_soon(worker.run)
+            with anyio.fail_after(10):
+                for record in records:
+                    await record.done.wait()
+            worker.drain()
     return records[0], records[1], model
 
 

@@ -25,6 +25,7 @@ from microturn.background_agent import Control, Emit
 from microturn.background_agent.attempt import Attempt
 from microturn.background_agent.questions import Questions
 from microturn.background_agent.transcript import Call
+from microturn.background_agent.work_clock import WorkClock
 from microturn.protocols import ContextPackage, DelegationEvent
 from microturn.runtime.bus import (
     BusSettings,
@@ -50,7 +51,7 @@ class Waits:
 
     async def run(self, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control) -> None:
         if package.intent == "ask":
-            await Questions(emit, control).ask("Which one?", "tool", Call(0, "ask", {}), 0, 60.0)
+            await Questions(emit, control, WorkClock()).ask("Which one?", "tool", Call(0, "ask", {}), 0, 60.0)
             self.told_s = time.monotonic()
             await emit("final")
             return

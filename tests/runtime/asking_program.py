@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anyio
 
@@ -19,6 +20,7 @@ from microturn.background_agent.journal import Journal
 from microturn.background_agent.narrator import Narrator
 from microturn.background_agent.tool_runner import ToolRunner
 from microturn.background_agent.transcript import Call
+from microturn.background_agent.work_clock import WorkClock
 from microturn.protocols import ContextPackage, Speech
 from microturn.runtime.bus import BusSettings
 from microturn.runtime.worker_service import serve
@@ -30,20 +32,22 @@ class Sends:
 
     async def run(self, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control) -> None:
         journal = Journal.read(control.emitted, control.revision)
-        runner = ToolRunner(
-            package,
-            tools,
-            emit,
-            narrator=Narrator(package.task_id, emit, control),
-            guard=EffectGuard(package),
-            data_dir=Path("unused"),
-            journal=journal,
-            control=control,
-        )
-        outcomes = await runner.resume()
-        if not outcomes:
-            call = Call(journal.next_index, "send_it", {"to": "Bob"})
-            outcomes = [outcome for outcome, _ in await runner.run([call])]
+        with TemporaryDirectory() as folder:
+            runner = ToolRunner(
+                package,
+                tools,
+                emit,
+                narrator=Narrator(package.task_id, emit, control),
+                guard=EffectGuard(package),
+                data_dir=Path(folder),
+                journal=journal,
+                control=control,
+                clock=WorkClock(),
+            )
+            outcomes = await runner.resume()
+            if not outcomes:
+                call = Call(journal.next_index, "send_it", {"to": "Bob"})
+                outcomes = [outcome for outcome, _ in await runner.run([call])]
         said = "It was not sent." if outcomes[-1].is_error else "It is sent."
         await emit("final", speech=Speech(text=said), text=said)
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import anyio
@@ -29,7 +30,7 @@ from microturn.background_agent.pydantic_engine import PydanticEngine
 from microturn.background_agent.pydantic_models import model_of
 from microturn.background_agent.scripted_model import CallTools, Line, ScriptedModel, scripted_model
 from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Speech
-from microturn.tools import Spoken, ToolContext, ToolRegistry, ToolRetry, tool
+from microturn.tools import Spoken, Tool, ToolContext, ToolRegistry, ToolRetry, tool
 
 QUICK = ChatLimits(connect_s=2.0, first_byte_s=10.0, silence_s=10.0, retries=1, retry_wait_s=0.01)
 PROFILE = dataclasses.replace(REMOTE, limits=QUICK)
@@ -54,7 +55,19 @@ class Setup:
         prices: TokenPrices | None = None,
     ) -> AsyncIterator[AgentEngine]:
         """The engine on a server."""
-        data_dir = Path("unused")
+        with TemporaryDirectory() as folder:
+            async with self._engine(model, Path(folder), limits, profile, prices) as engine:
+                yield engine
+
+    @asynccontextmanager
+    async def _engine(
+        self,
+        model: ScriptedModel,
+        data_dir: Path,
+        limits: RunLimits | None,
+        profile: ModelProfile,
+        prices: TokenPrices | None,
+    ) -> AsyncIterator[AgentEngine]:
         if self.engine == "loop":
             client = ChatClient(model.url, "m", key="sk-secret", limits=profile.limits)
             async with LoopEngine(client, profile, data_dir=data_dir, limits=limits, prices=prices) as loop:
@@ -136,7 +149,7 @@ class Bench:
     both_began: anyio.Event = field(default_factory=anyio.Event)
 
     def registry(self) -> ToolRegistry:
-        """The tools: `double`, `meet`, `wait`, `picky` and `erase`."""
+        """The tools: `double`, `meet`, `wait`, `picky`, `erase`, and those that ask."""
 
         @tool()
         async def double(value: float) -> Spoken:
@@ -197,7 +210,31 @@ class Bench:
             self.began.append(f"erase {name} {context.idempotency_key}")
             return Spoken("erased", "It is erased.")
 
-        return ToolRegistry([double, meet, wait, picky, erase])
+        return ToolRegistry([double, meet, wait, picky, erase, *self._asking()])
+
+    def _asking(self) -> list[Tool]:
+        """The tools that need the user: `choose` and `send`."""
+
+        @tool()
+        async def choose(context: ToolContext, what: str) -> str:
+            """Let the user choose.
+
+            Args:
+                what: Among what.
+            """
+            return await context.ask(f"Which {what}?")
+
+        @tool(side_effect="unsafe", approval="Shall I send it to {name}?")
+        async def send(name: str) -> str:
+            """Send it.
+
+            Args:
+                name: To whom.
+            """
+            self.began.append(f"send {name}")
+            return "sent"
+
+        return [choose, send]
 
 
 def package(intent: str = "how much is that doubled") -> ContextPackage:

@@ -19,7 +19,7 @@ from microturn.background_agent import (
 )
 from microturn.background_agent.scripted_model import Fail, Refuse, Say
 from microturn.background_agent.task_run import COULD_NOT, OUT_OF_TIME
-from microturn.protocols import UserError
+from microturn.protocols import DelegationEvent, UserError
 from tests.background_agent.contract.stage import PROFILE, Sent, Setup, calls, double, play
 from tests.background_agent.contract.test_calling import may_call
 
@@ -70,6 +70,37 @@ async def test_time_given_to_a_run_ends_it(setup: Setup) -> None:
     assert done.sent.kinds() == ["tool_started", "failed"]
     assert done.sent.spoken() == [OUT_OF_TIME]
     assert len(done.bench.cancelled_s) == 1
+
+
+async def test_what_the_user_takes_to_answer_is_not_the_time_of_the_run(setup: Setup) -> None:
+    sent, answers = Sent(), dict[int, str]()
+    control = Control(emitted=sent.events, answers=answers)
+    words = iter(["yes", "the red one"])
+
+    async def think_and_answer(question: DelegationEvent) -> None:
+        await anyio.sleep(0.8)
+        answers[question.seq] = next(words)
+        control.notify()
+
+    def hear(event: DelegationEvent) -> None:
+        if event.is_question:
+            group.start_soon(think_and_answer, event)
+
+    sent.on_event = hear
+    script = (
+        calls(("send", '{"name": "Bob"}')),
+        calls(("choose", '{"what": "colour"}')),
+        calls(double(2)),
+        Say("Done."),
+    )
+    async with anyio.create_task_group() as group:
+        with anyio.fail_after(12):
+            done = await play(setup, *script, control=control, sent=sent, limits=RunLimits(seconds=1.5))
+    assert done.bench.began == ["send Bob", "double 2"]
+    assert may_call(done.model.requests[2])
+    assert done.sent.kinds()[-1] == "final"
+    duration_s = done.sent.events[-1].detail["duration_s"]
+    assert isinstance(duration_s, float) and duration_s > 1.6  # more than it was given to work
 
 
 async def test_there_are_no_tools_when_the_time_is_nearly_over(setup: Setup) -> None:
