@@ -20,6 +20,7 @@ from pydantic import JsonValue
 from microturn.background_agent.engine import AgentEngine, Control
 from microturn.background_agent.event_sender import EventSender
 from microturn.background_agent.event_size import fitted_event
+from microturn.background_agent.tracing import note_answers
 from microturn.background_agent.worker_bus import BeatResult, Begun, EmitResult, TaskEntry, WorkerBus
 from microturn.protocols import DelegationEvent, EventKind, MicroturnError, Receipt, Speech, UnavailableError
 from microturn.tools import ToolRegistry
@@ -276,6 +277,7 @@ class Attempt:
         """Act on what the bus says: stop, tell the engine, or let it send again."""
         self._updates.extend(result.updates)
         self._note_receipts(result.receipts)
+        note_answers({seq: words for seq, words in result.answers.items() if seq not in self._answers})
         self._answers |= result.answers
         if result.updates or result.receipts or result.answers:
             self._control.notify()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -81,13 +81,19 @@ class AttemptSpan:
         _attempts.add(1, {names.DELEGATION_STATE: state})
 
     def sent(self, events: Sequence[DelegationEvent]) -> None:
-        """Note that events were sent; the first, every tenth, and the last are kept."""
+        """Note that events were sent; the first, every tenth, questions, and the last are kept."""
         for event in events:
             self._pieces += 1
-            if self._pieces % EVENT_EVERY == 1 or event.is_terminal:
-                self.span.add_event(
-                    names.PIECE_EVENT, {names.EVENT_SEQ: event.seq, names.EVENT_KIND: event.kind}
-                )
+            if self._pieces % EVENT_EVERY == 1 or event.is_question or event.is_terminal:
+                labels: Attributes = {names.EVENT_SEQ: event.seq, names.EVENT_KIND: event.kind}
+                if event.speech is not None:
+                    labels[names.SPEECH_KIND] = event.speech.kind
+                self.span.add_event(names.PIECE_EVENT, labels)
+
+    def answered(self, answers: Mapping[int, str]) -> None:
+        """Note that the user answered questions, or does not want to; what was said is not kept."""
+        for seq, words in answers.items():
+            self.span.add_event(names.ANSWER_EVENT, {names.QUESTION_SEQ: seq, names.IS_ANSWERED: bool(words)})
 
 
 _attempt: ContextVar[AttemptSpan | None] = ContextVar("attempt span", default=None)
@@ -98,6 +104,13 @@ def note_sent(events: Sequence[DelegationEvent]) -> None:
     attempt = _attempt.get()
     if attempt is not None:
         attempt.sent(events)
+
+
+def note_answers(answers: Mapping[int, str]) -> None:
+    """Note in the attempt that is being recorded, if one is, that these answers came, by their questions' numbers."""
+    attempt = _attempt.get()
+    if attempt is not None:
+        attempt.answered(answers)
 
 
 @contextmanager

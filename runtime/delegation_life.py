@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from microturn.protocols import telemetry_names as names
-from microturn.runtime.telemetry.span_record import SpanRecord, Value
+from microturn.runtime.telemetry.span_record import SpanEvent, SpanRecord, Value
 
 Phase: TypeAlias = Literal["turn", "queue", "agent", "model", "tool", "pause", "speech", "idle"]
 PHASES: Final[tuple[Phase, ...]] = ("turn", "queue", "agent", "model", "tool", "pause", "speech", "idle")
@@ -128,13 +128,23 @@ def _attempt(span: SpanRecord, at_ms: float, began_ns: int) -> Iterator[Moment]:
         return
     yield Moment(at_ms, f"attempt {number}: taken by worker {who}", is_bad=number > 1)
     for event in span.events:
-        if event.name == names.PIECE_EVENT:
-            kind, seq = event.attributes.get(names.EVENT_KIND), event.attributes.get(names.EVENT_SEQ)
-            yield Moment((event.time_ns - began_ns) / 1e6, f"event {seq} sent: {kind}", depth=1)
+        if event.name in (names.PIECE_EVENT, names.ANSWER_EVENT):
+            yield Moment((event.time_ns - began_ns) / 1e6, _news(event), depth=1)
     error = _text(span, names.ERROR_TYPE)
     how = f"{state or 'ended'}{f' ({error})' if error else ''}"
     is_bad = span.status == "error" or state in ("failed", "dead", "expired")
     yield Moment(at_ms + span.duration_ms, f"attempt {number} over: {how}", span.duration_ms, is_bad=is_bad)
+
+
+def _news(event: SpanEvent) -> str:
+    """What an attempt sent, or was told."""
+    if event.name == names.ANSWER_EVENT:
+        is_answered = event.attributes.get(names.IS_ANSWERED)
+        how = "is answered" if is_answered else "stays open: the user does not want to answer"
+        return f"question {event.attributes.get(names.QUESTION_SEQ)} {how}"
+    kind, seq = event.attributes.get(names.EVENT_KIND), event.attributes.get(names.EVENT_SEQ)
+    is_question = event.attributes.get(names.SPEECH_KIND) == "question"
+    return f"event {seq} sent: {kind}{', a question to the user' if is_question else ''}"
 
 
 def _piece(span: SpanRecord, at_ms: float) -> Iterator[Moment]:

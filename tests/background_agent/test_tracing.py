@@ -14,7 +14,7 @@ from microturn.background_agent import tracing
 from microturn.background_agent.engine import Control, Emit
 from microturn.background_agent.testing import InMemoryWorkerBus
 from microturn.background_agent.worker import Worker
-from microturn.protocols import ContextPackage, DelegationEvent, EventKind, ToolSpec
+from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Speech, ToolSpec
 from microturn.protocols import telemetry_names as names
 from microturn.protocols.trace_ids import attempt_ids
 from microturn.runtime.telemetry.sampling import TaskIdGenerator
@@ -125,6 +125,42 @@ def test_of_many_events_the_first_every_tenth_and_the_last_are_kept(spans: InMem
             tracing.note_sent([DelegationEvent(task_id="task-1", attempt=1, seq=seq, kind=kind)])
     (span,) = spans.get_finished_spans()
     assert [event.attributes[names.EVENT_SEQ] for event in span.events if event.attributes] == [1, 11, 21, 25]
+
+
+class Asker:
+    """An engine that asks one question, among many words, and ends when it is answered."""
+
+    async def run(self, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control) -> None:
+        for _ in range(3):
+            await emit("partial", speech=Speech(text="A secret fact."))
+        await emit("partial", speech=Speech(text="Which secret?", kind="question"))
+        await control.answer(4, 5.0)
+        await emit("final")
+
+
+@pytest.mark.parametrize(("words", "is_answered"), [("the secret one", True), ("", False)])
+async def test_a_question_and_its_answer_are_kept_without_a_word_of_them(
+    spans: InMemorySpanExporter, words: str, *, is_answered: bool
+) -> None:
+    bus = InMemoryWorkerBus()
+    worker = Worker(bus, Asker(), ToolRegistry(), concurrency=1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(worker.run)
+        record = await bus.submit(PACKAGE)
+        while not record.questions():
+            await anyio.sleep(0.005)
+        bus.answer(PACKAGE.task_id, 4, words)
+        await record.done.wait()
+        worker.drain()
+    (span,) = spans.get_finished_spans()
+    kept = [(event.name, dict(event.attributes or {})) for event in span.events]
+    assert kept == [
+        (names.PIECE_EVENT, {names.EVENT_SEQ: 1, names.EVENT_KIND: "partial", names.SPEECH_KIND: "fact"}),
+        (names.PIECE_EVENT, {names.EVENT_SEQ: 4, names.EVENT_KIND: "partial", names.SPEECH_KIND: "question"}),
+        (names.ANSWER_EVENT, {names.QUESTION_SEQ: 4, names.IS_ANSWERED: is_answered}),
+        (names.PIECE_EVENT, {names.EVENT_SEQ: 5, names.EVENT_KIND: "final"}),
+    ]
+    assert "secret" not in span.to_json()
 
 
 def test_a_tool_call_that_an_engine_records_itself_is_there_once(spans: InMemorySpanExporter) -> None:

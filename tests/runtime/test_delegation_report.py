@@ -144,6 +144,37 @@ def test_the_moments_come_in_order_of_time_from_the_first_word_said_to_the_last_
     assert [moment.what for moment in found.moments if moment.is_bad] == ["execute_tool weather: tool_error"]
 
 
+def test_a_question_is_told_from_other_events_and_its_answer_from_a_refusal() -> None:
+    spans = a_delegation()
+    asked: dict[str, Value] = {names.EVENT_SEQ: 2, names.EVENT_KIND: "partial", names.SPEECH_KIND: "question"}
+    told: dict[str, Value] = {names.EVENT_SEQ: 3, names.EVENT_KIND: "partial", names.SPEECH_KIND: "fact"}
+    events = (
+        SpanEvent(names.PIECE_EVENT, BEGAN_NS + 1_200_000_000, asked),
+        SpanEvent(
+            names.ANSWER_EVENT,
+            BEGAN_NS + 1_300_000_000,
+            {names.QUESTION_SEQ: 2, names.IS_ANSWERED: True},
+        ),
+        SpanEvent(
+            names.ANSWER_EVENT,
+            BEGAN_NS + 1_400_000_000,
+            {names.QUESTION_SEQ: 7, names.IS_ANSWERED: False},
+        ),
+        SpanEvent(names.PIECE_EVENT, BEGAN_NS + 1_500_000_000, told),
+    )
+    spans[2] = replace(spans[2], events=events)
+    found = life(spans)
+    assert [
+        (moment.at_ms, moment.what) for moment in found.moments if moment.what[:5] in ("event", "quest")
+    ] == [
+        (1200, "event 2 sent: partial, a question to the user"),
+        (1300, "question 2 is answered"),
+        (1400, "question 7 stays open: the user does not want to answer"),
+        (1500, "event 3 sent: partial"),
+    ]
+    assert max(map(len, shown(found).splitlines())) <= 80
+
+
 def test_every_millisecond_is_counted_to_one_phase() -> None:
     shares = life(a_delegation()).shares_ms
     assert {phase: round(share) for phase, share in shares.items()} == {
