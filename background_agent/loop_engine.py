@@ -99,7 +99,9 @@ class LoopEngine:
         Raises:
             ModelError: the model server failed.
         """
-        request = self.dialect(tools.specs()).request([Task("Task: say hello")], final_only=True)
+        request = self.dialect(self.profile.offered(tools.specs())).request(
+            [Task("Task: say hello")], final_only=True
+        )
         prefix = as_json([dict(message) for message in request.messages])
         restored = self._prefix_cache is not None and await self._prefix_cache.restore(prefix)
         answer = ChatAnswer()
@@ -126,7 +128,7 @@ class _Run:
         self, engine: LoopEngine, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control
     ) -> None:
         self._engine = engine
-        self._dialect = engine.dialect(tools.specs())
+        self._dialect = engine.dialect(engine.profile.offered(tools.specs()))
         self.task_run = TaskRun(
             package,
             tools,

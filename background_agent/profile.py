@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from microturn.background_agent.chat_client import ChatLimits
+from microturn.protocols import ToolSpec
 
 DEFAULT_CONTEXT_TOKENS = 4096
 """Prompt and answer of the local model together. For 1.5 B parameters this takes about 115 MB."""
@@ -30,6 +32,12 @@ class ModelProfile:
     can_say: bool
     """Whether the model may say something and go on."""
     limits: ChatLimits
+    withheld: frozenset[str] = frozenset()
+    """Names of tools that the model is not offered, because it has no use for them and would have to read them."""
+
+    def offered(self, specs: Sequence[ToolSpec]) -> list[ToolSpec]:
+        """Those of the tools that the model is offered, in their order."""
+        return [spec for spec in specs if spec.name not in self.withheld]
 
 
 LOCAL: Final = ModelProfile(
@@ -41,6 +49,7 @@ LOCAL: Final = ModelProfile(
     shows_examples=True,
     can_say=False,
     limits=ChatLimits(first_byte_s=90.0, silence_s=20.0),
+    withheld=frozenset({"ask_user", "read_artifact", "run_python"}),
 )
 """A small model on one core, which reads about 40 and writes about 18 tokens a second."""
 

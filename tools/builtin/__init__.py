@@ -12,6 +12,7 @@ from microturn.tools.builtin.notes import delete_note as delete_note
 from microturn.tools.builtin.notes import list_notes as list_notes
 from microturn.tools.builtin.notes import search_notes as search_notes
 from microturn.tools.builtin.python_code import run_python as run_python
+from microturn.tools.builtin.question import ask_user as ask_user
 from microturn.tools.builtin.timers import cancel_timer as cancel_timer
 from microturn.tools.builtin.timers import list_timers as list_timers
 from microturn.tools.builtin.timers import set_timer as set_timer
@@ -47,6 +48,7 @@ TOOLS: tuple[AnyTool, ...] = (
     delete_note,
     read_artifact,
     run_python,
+    ask_user,
 )
 """All of them, the ones that are wanted most often first."""
 
@@ -59,6 +61,7 @@ __all__ = (
     "WeatherProvider",
     "WeatherReport",
     "add_note",
+    "ask_user",
     "calculator",
     "cancel_timer",
     "convert_units",
