@@ -111,7 +111,7 @@ async def test_a_worker_that_takes_over_finds_the_answer_and_does_not_ask_again(
     talk = Talk()
     call = Call(0, "ask_user", {"question": QUESTION})
     await talk.sent("tool_started", detail=call_detail(call))
-    detail: dict[str, JsonValue] = {"asks": "tool", "number": 0, "answer_within_s": 30.0} | call_detail(call)
+    detail: dict[str, JsonValue] = {"asks": "tool", "number": 0, **call_detail(call)}
     await talk.sent("partial", speech=Speech(text=QUESTION, kind="question"), text=QUESTION, detail=detail)
     talk.given[2] = "the red one"
     model = await talk.go(setup, Say("Red it is."))
