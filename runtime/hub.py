@@ -91,7 +91,7 @@ class SessionPort:
             self._refused.append(task_id)
 
     def answer_nowait(self, task_id: str, seq: int, text: str) -> None:
-        """Pass on what the user answered to a question; where it cannot be sent now, nobody has answered."""
+        """Pass on what the user answered to a question."""
         if not self._has_moved:
             self._bus.answer_nowait(task_id, seq, text)
 

@@ -26,6 +26,7 @@ from microturn.runtime.bus._errors import (
     QueueFullError,
     SessionTakenError,
 )
+from microturn.runtime.bus.answer_writer import AnswerWriter
 from microturn.runtime.bus.attachments import AttachmentSender
 from microturn.runtime.bus.connection import Clients, open_clients
 from microturn.runtime.bus.deadlines import GRACE_S, DeadlineWatch
@@ -148,6 +149,7 @@ class DelegationPort:
         self._outbox = Outbox(
             outgoing, health=self._health, clock=clock, on_answer=self._on_answer, limit=OUTBOX_LIMIT
         )
+        self._answers = AnswerWriter(outgoing, health=self._health, on_answer=self._on_answer)
         self._deadlines = DeadlineWatch(
             self._inbox, outgoing, self._sessions, buffer=self._buffer, health=self._health, clock=clock
         )
@@ -166,6 +168,7 @@ class DelegationPort:
         tasks.start_soon(self._reader.read, name="bus inbox")
         tasks.start_soon(self._inbox.acknowledge_all, name="bus acknowledgements")
         tasks.start_soon(self._writer.run, name="bus ledgers")
+        tasks.start_soon(self._answers.run, name="bus answers")
         tasks.start_soon(self._attachments.run, name="bus attachments")
         tasks.start_soon(self._deadlines.run, name="bus deadlines")
         tasks.start_soon(self._worker_count.run, name="bus workers")
@@ -180,6 +183,7 @@ class DelegationPort:
         """Wait until the server has all that it was told, also by the methods that do not wait."""
         await self._outbox.all_sent()
         await self._writer.all_stored()
+        await self._answers.all_stored()
         await self._inbox.all_stored()
         await self._attachments.all_sent()
 
@@ -281,17 +285,18 @@ class DelegationPort:
         """
         return self._outbox.put_nowait(self._order("update", task_id, text))
 
-    def answer_nowait(self, task_id: str, seq: int, text: str) -> bool:
-        """Store what the user answered to a question without waiting; False if too much waits already.
+    def answer_nowait(self, task_id: str, seq: int, text: str) -> None:
+        """Store what the user answered to a question. Never waits, never refuses.
 
-        The first answer to a question stays. To a task that has ended it comes too late, and nobody is told.
+        The first answer that the server has of a question stays; of those that wait for it, the newest does. To a task
+        that has ended it comes too late, and nobody is told.
 
         Args:
             task_id: the task that asks.
             seq: number of the event that asked.
             text: the user's words; empty where the user will not answer.
         """
-        return self._outbox.put_nowait(self._answer_to(task_id, seq, text))
+        self._answers.put(self._answer_to(task_id, seq, text))
 
     def acknowledge_nowait(self, task_id: str, seq: int) -> None:
         """Note that a task's events up to `seq` were woven. They will not be given again, and leave the inbox."""

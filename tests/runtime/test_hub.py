@@ -57,9 +57,8 @@ class FakeBus:
     def update_nowait(self, task_id: str, text: str) -> bool:
         return not self.is_full
 
-    def answer_nowait(self, task_id: str, seq: int, text: str) -> bool:
+    def answer_nowait(self, task_id: str, seq: int, text: str) -> None:
         self.answers.append((task_id, seq, text))
-        return not self.is_full
 
     def receipt_nowait(self, session_id: str, receipt: Receipt) -> None:
         self.receipts.append((session_id, receipt.seq))

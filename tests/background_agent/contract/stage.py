@@ -212,7 +212,7 @@ class Bench:
 
         return ToolRegistry([double, meet, wait, picky, erase, *self._asking()])
 
-    def _asking(self) -> list[Tool]:
+    def _asking(self) -> list[Tool[..., object]]:
         """The tools that need the user: `choose` and `send`."""
 
         @tool()

@@ -135,6 +135,46 @@ async def test_an_answer_of_which_the_reply_is_lost_is_stored_once(
             assert (await worker.beat(entry, 1)).answers == {}
 
 
+async def test_an_answer_is_kept_where_too_much_waits_to_be_sent(
+    settings: BusSettings, package: MakePackage
+) -> None:
+    async with open_delegation_port(settings) as port, open_worker_port(settings) as worker:
+        await port.submit(package("a"))
+        entry, _ = await begin(worker)
+        await worker.emit("a", 1, [question(1), question(2)])
+        # No other task runs between these calls, so nothing is sent meanwhile.
+        while port.cancel_nowait("none", "reason"):
+            pass
+        assert not port.update_nowait("a", "refused: there is no room")
+        port.answer_nowait("a", 1, "no")
+        port.answer_nowait("a", 2, "the red one")
+        port.answer_nowait("a", 1, "yes")
+        with anyio.fail_after(10):
+            await port.flush()
+        assert (await worker.beat(entry, 1)).answers == {1: "yes", 2: "the red one"}
+
+
+async def test_an_answer_outlasts_an_outage_of_the_server(
+    settings: BusSettings, package: MakePackage
+) -> None:
+    with FaultyLink(settings.url) as link:
+        async with (
+            open_delegation_port(replace(settings, url=link.url)) as port,
+            open_worker_port(settings) as worker,
+        ):
+            await port.submit(package("a"))
+            entry, _ = await begin(worker)
+            await worker.emit("a", 1, [question(1)])
+            link.set(Faults(cut=True))
+            port.answer_nowait("a", 1, "yes")
+            await anyio.sleep(0.3)
+            assert (await worker.beat(entry, 1)).answers == {}
+            link.set(Faults())
+            with anyio.fail_after(10):
+                await port.flush()
+            assert (await worker.beat(entry, 1)).answers == {1: "yes"}
+
+
 async def test_a_very_long_answer_is_cut(settings: BusSettings, package: MakePackage) -> None:
     async with open_delegation_port(settings) as port, open_worker_port(settings) as worker:
         await port.submit(package("a"))
