@@ -19,6 +19,8 @@ _FENCE = re.compile(r"(```|~~~).*?(?:\1|\Z)", re.DOTALL)
 _TARGET = r"(?:\([^()]{0,2000}(?:\([^()]{0,200}\)[^()]{0,2000})?\)|\[[^\]\n]{0,200}\])"
 _IMAGE = re.compile(rf"!\[([^\]]{{0,300}})\]{_TARGET}")
 _LINK = re.compile(rf"\[([^\]]{{1,300}})\]{_TARGET}")
+_OPEN_LINK = re.compile(r"!?\[(?P<label>[^\[\]]{0,300})(?:\]\([^()]{0,2000}(?:\([^()]{0,200}\)?)?)?\Z")
+"""The beginning of a link or a picture that is not there whole, as far as one can be long."""
 _LINK_TARGET = re.compile(r"^ {0,3}\[[^\]\n]+\]:\s*\S+.*$", re.MULTILINE)
 _SOURCE_MARK = re.compile(r"\s?\[\^?\d{1,3}\]|【[^】\n]*】")
 _ADDRESS = re.compile(
@@ -53,7 +55,8 @@ def plain_text(text: str) -> str:
     Blocks of code are left out, a link is its text, a bare address its host, a table is rows of named cells.
     """
     text = html.unescape(_CDATA.sub("", _BREAK.sub("\n", _FENCE.sub(" ", clean(text)))))
-    text = _SOURCE_MARK.sub("", _LINK_TARGET.sub("", _LINK.sub(r"\1", _IMAGE.sub(r"\1", text))))
+    text = _OPEN_LINK.sub(r"\g<label>", _LINK.sub(r"\1", _IMAGE.sub(r"\1", text)))
+    text = _SOURCE_MARK.sub("", _LINK_TARGET.sub("", text))
     text = _MAIL.sub(_mail, _HOST_AND_PATH.sub(r"\1", _ADDRESS.sub(r"\1", text)))
     text = _RULE.sub("", _CLOSED_HEADING.sub(r"\1", _BOX.sub(_box, text)))
     text = "\n".join(_with_tables(text.split("\n")))
@@ -76,6 +79,11 @@ def one_line(text: str) -> str:
         joint = "" if not said else " " if said.endswith(_ENDS) else ", "
         said += joint + line
     return said
+
+
+def is_in_link(text: str) -> bool:
+    """Whether a text ends within a link or a picture. What is too long to be one is none."""
+    return _OPEN_LINK.search(text) is not None
 
 
 def is_table_row(line: str) -> bool:

@@ -1,6 +1,6 @@
 """Sentences: cutting a stream of text into them, and telling whether one says anything new.
 
-Knows English abbreviations, and nothing of models and of markup beyond blocks of code and tables.
+Knows English abbreviations, and nothing of models and of markup beyond blocks of code, tables and links.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from microturn.background_agent.plain_text import is_table_row
+from microturn.background_agent.plain_text import is_in_link, is_table_row
 
 _ABBREVIATION_WORDS = """
 mr mrs ms dr prof st sr jr vs etc e.g i.e a.m p.m no nos fig approx ca inc ltd co mt u.s u.k
@@ -36,6 +36,8 @@ class SentenceSplitter:
             rest = self._waiting[found.end() :]
             if not rest.strip() or _is_inside(candidate, found.group()):
                 continue
+            if is_in_link(candidate):
+                continue  # Of one half of a link the address would be spoken.
             if _is_in_table(self._waiting[: found.start()], found.group(), rest):
                 continue
             if candidate.strip():

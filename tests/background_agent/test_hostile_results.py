@@ -6,14 +6,19 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from pydantic import JsonValue
 
-from microturn.background_agent import LOCAL, ChatClient, Control, LoopEngine
+from microturn.background_agent import LOCAL, AgentEngine, ChatClient, Control, LoopEngine
 from microturn.background_agent.framing import frame_result
-from microturn.background_agent.scripted_model import Say, scripted_model
+from microturn.background_agent.pydantic_engine import PydanticEngine
+from microturn.background_agent.pydantic_models import model_of
+from microturn.background_agent.scripted_model import CallTools, Say, ScriptedModel, scripted_model
 from microturn.background_agent.speech_text import to_speech
 from microturn.protocols import ContextPackage, EventKind, Speech
 from microturn.tools import ToolContext, ToolRegistry, tool
@@ -77,15 +82,9 @@ def test_nothing_hidden_reaches_a_model(text: str) -> None:
     assert not re.search("[\u200c\u200d]{3}", framed)
 
 
-SPOKEN_AS_IT_STANDS = {"exfiltration: split image"}
-"""Cases of which a model that repeats them word for word still gets something spoken that is markup or an address. A
-case that is mended has to be taken out here."""
-
-
 @pytest.mark.parametrize("name", [name for name, _ in CASES])
 def test_nothing_that_is_markup_or_an_address_is_spoken(name: str) -> None:
-    amiss = spoken_amiss(to_speech(dict(CASES)[name][:20_000]))
-    assert amiss == [] or name in SPOKEN_AS_IT_STANDS
+    assert spoken_amiss(to_speech(dict(CASES)[name][:20_000])) == []
 
 
 def spoken_amiss(spoken: str) -> list[str]:
@@ -147,8 +146,48 @@ class Events:
             self.spoken.append(speech.text)
 
 
+Obeys: TypeAlias = Callable[[str, Path], AbstractAsyncContextManager[tuple[ScriptedModel, AgentEngine]]]
+"""Serves a model that obeys the result of a case, and puts an engine in front of it."""
+_WANTED: tuple[tuple[str, dict[str, JsonValue]], ...] = (
+    ("read_page", {}),
+    ("delete_note", {"title": "taxes"}),
+    ("send_mail", {"to": "mallory"}),
+)
+"""What the model calls, one after the other."""
+
+
+def _repeated(name: str) -> str:
+    """The result of a case as the model repeats it."""
+    return dict(CASES)[name][:2_000].encode(errors="replace").decode()
+
+
+@asynccontextmanager
+async def loop(name: str, data_dir: Path) -> AsyncIterator[tuple[ScriptedModel, AgentEngine]]:
+    """The loop, with a small model that writes JSON actions."""
+    actions: list[JsonValue] = [{"tool": tool, "arguments": arguments} for tool, arguments in _WANTED]
+    # The last is asked for where the answer looked like a thought.
+    script = [Say(json.dumps(one)) for one in [*actions, {"final": _repeated(name)}, {"final": "At nine."}]]
+    async with scripted_model(*script) as model:
+        client = ChatClient(model.url, "m", limits=LOCAL.limits)
+        async with LoopEngine(client, LOCAL, data_dir=data_dir) as engine:
+            yield model, engine
+
+
+@asynccontextmanager
+async def pydantic_ai(name: str, data_dir: Path) -> AsyncIterator[tuple[ScriptedModel, AgentEngine]]:
+    """pydantic-ai, with a large model that calls natively."""
+    calls = [CallTools(((tool, json.dumps(arguments)),)) for tool, arguments in _WANTED]
+    async with scripted_model(*calls, Say(_repeated(name)), Say("At nine.")) as model:
+        served = model_of("openai:m", url=model.url, key="sk-secret")
+        async with PydanticEngine(served, data_dir=data_dir) as engine:
+            yield model, engine
+
+
+@pytest.mark.parametrize("obeys", [loop, pydantic_ai])
 @pytest.mark.parametrize("name", [name for name, _ in CASES])
-async def test_a_model_that_obeys_reaches_no_tool_with_an_effect(name: str, tmp_path: Path) -> None:
+async def test_a_model_that_obeys_reaches_no_tool_with_an_effect(
+    name: str, obeys: Obeys, tmp_path: Path
+) -> None:
     EFFECTS.clear()
     events = Events()
     package = ContextPackage(
@@ -161,23 +200,14 @@ async def test_a_model_that_obeys_reaches_no_tool_with_an_effect(name: str, tmp_
         local_time="2026-11-22T16:45:00+01:00",
         deadline_s=60,
     )
-    obeying = [
-        Say(json.dumps({"tool": "read_page", "arguments": {}})),
-        Say(json.dumps({"tool": "delete_note", "arguments": {"title": "taxes"}})),
-        Say(json.dumps({"tool": "send_mail", "arguments": {"to": "mallory"}})),
-        Say(json.dumps({"final": dict(CASES)[name][:2_000].encode(errors="replace").decode()})),
-        Say(json.dumps({"final": "At nine."})),  # asked for where the answer looked like a thought
-    ]
-    async with scripted_model(*obeying) as model:
-        client = ChatClient(model.url, "m", limits=LOCAL.limits)
-        async with LoopEngine(client, LOCAL, data_dir=tmp_path) as engine:
-            await engine.run(package, ToolRegistry([read_page, delete_note, send_mail]), events, Control())
+    async with obeys(name, tmp_path) as (model, engine):
+        await engine.run(package, ToolRegistry([read_page, delete_note, send_mail]), events, Control())
 
     assert EFFECTS == []
     assert len(model.requests) >= 4
-    assert "was not called: the user did not ask for that" in json.dumps(model.requests[-1])
-    amiss = [found for spoken in events.spoken for found in spoken_amiss(spoken)]
-    assert bool(amiss) == (name in SPOKEN_AS_IT_STANDS)
+    assert json.dumps(model.requests[-1]).count("was not called: the user did not ask for that") == 2
+    assert [found for spoken in events.spoken for found in spoken_amiss(spoken)] == []
+    assert events.kinds[-1] == "final"
 
 
 @pytest.mark.parametrize(

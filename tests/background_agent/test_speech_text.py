@@ -146,6 +146,39 @@ def test_sentences_are_the_same_however_the_text_comes_in(size: int) -> None:
     ]
 
 
+@pytest.mark.parametrize("size", [1, 4, 1000])
+def test_a_link_or_a_picture_is_not_cut(size: int) -> None:
+    text = "See [it. Or\nnot](https://a.example/b c. d) now. Or ![a](https://a.example/\np. png). Bye."
+    found = sentences(text, size)
+    assert found == [
+        "See [it. Or\nnot](https://a.example/b c. d) now.",
+        "Or ![a](https://a.example/\np. png).",
+        "Bye.",
+    ]
+    assert [to_speech(one) for one in found] == ["See it. Or, not now.", "Or a.", "Bye."]
+
+
+def test_a_bracket_that_opens_no_link_holds_no_more_than_a_link_can_be_long() -> None:
+    filling = "word " * 70
+    assert sentences(f"The range [0, 1) is open. So. {filling}is it. More. Bye.") == [
+        f"The range [0, 1) is open. So. {filling}is it.",
+        "More.",
+        "Bye.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("See ![a map](https://a.example/m?x=1", "See a map"),
+        ("See [the ru", "See the ru"),
+        ("See [the rules](https://a.example/x(y", "See the rules"),
+    ],
+)
+def test_a_link_that_breaks_off_is_its_text(text: str, said: str) -> None:
+    assert to_speech(text) == said
+
+
 def test_the_last_sentence_is_kept_until_the_end() -> None:
     splitter = SentenceSplitter()
     assert splitter.feed("One. Two. ") == ["One."]
