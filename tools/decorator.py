@@ -94,8 +94,8 @@ def tool(
     """Make a tool of an async function; used bare or with options.
 
     The function's name (or `name`), its docstring in Google style and its type hints are what a model is told.
-    A parameter annotated `ToolContext` is filled in by the registry and not shown. `egress` and `permissions`
-    are declared for operators to read; a tool in process is trusted to keep to them.
+    A parameter annotated `ToolContext` is filled in by the registry and not shown. A tool outside of a sandbox is
+    trusted to keep to its `egress`.
 
     Args:
         function: The function, where the decorator is used bare.
@@ -104,9 +104,11 @@ def tool(
         max_concurrency: Calls of this tool that run at once in one registry; the others wait.
         max_result_bytes: Longest result; the middle of a longer one is left out.
         side_effect: Whether it may be run again after a crash.
-        isolation: Where it runs. Only "in_process" is available in this version.
-        egress: Hosts that it reaches; "*" is any public one.
-        permissions: What an operator has to allow.
+        isolation: Where it runs: "in_process"; "subprocess", which is ended where the code blocks; or "sandbox", for
+            code that is not trusted. The last two need it at the top level of a module that can be imported.
+        egress: Hosts that it reaches, such as "api.example.org" or "*.example.net"; "*" is any public one. A sandbox
+            has a way to no other.
+        permissions: Names of what else it needs; a registry takes it only where the operator has granted them.
         spoken_filler: What may be said while it runs.
         approval: What the user is asked before each call, with parameters in braces, such as "Shall I send this to
             {to}?". Only words that mean yes let it run.
