@@ -4,7 +4,8 @@ UserError
 └── AudioFileError              a recording cannot be read or written
 UnavailableError
 ├── AudioDeviceError            no microphone or speaker can be opened
-└── MissingExtraError           an optional package is not installed
+├── MissingExtraError           an optional package is not installed
+└── ViewerRefusedError          the system does not let the trace viewer run in safety
 ProtocolError
 └── WovenItemError              the name of a woven utterance cannot be read
 """
@@ -29,6 +30,18 @@ class MissingExtraError(UnavailableError):
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed: pip install 'microturn[{extra}]'"
         )
+
+
+class ViewerRefusedError(UnavailableError):
+    """The system does not let the trace viewer run in safety; all else of tracing works."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"cannot show traces on this machine: {reason}; set OTEL_EXPORTER_OTLP_ENDPOINT to a collector of yours, or "
+            "MICROTURN_TRACE=1 to keep traces in files"
+        )
+        self.reason = reason
+        """What the system refuses, in words for the user."""
 
 
 class WovenItemError(ProtocolError):

@@ -13,6 +13,7 @@ from contextlib import (
 )
 from typing import Final
 
+from microturn.runtime._errors import ViewerRefusedError
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.events import Observer
 from microturn.runtime.telemetry.queue_gauges import queue_gauges
@@ -69,8 +70,8 @@ async def process_telemetry(
 ) -> AsyncIterator[ProcessTelemetry]:
     """Open telemetry until the end of the block, for this process and, by the environment, for those it starts.
 
-    With `trace` spans are kept on this disk and shown by a viewer beside this process, unless the environment names a
-    collector. Without anything wanted, here or in the environment, nothing is opened.
+    With `trace` spans are kept on this disk and, unless the environment names a collector, shown by a viewer beside this
+    process; where the system does not let that run in safety, it is said, and they are kept on the disk alone. Without anything wanted, here or in the environment, nothing is opened.
 
     Args:
         service: `service.name` of the process.
@@ -90,14 +91,25 @@ async def process_telemetry(
         if trace:
             wanted[TRACE_VARIABLE] = "1"
             if not _has_collector():
-                address = await stack.enter_async_context(trace_viewer())
-                wanted[TRACES_ENDPOINT_VARIABLE] = f"{address}/v1/traces"
-                say(f"traces are shown at {address}")
+                wanted |= await _show_traces(stack, say)
         stack.enter_context(_in_environment(wanted))
         settings = TelemetrySettings.from_environment(os.environ, service)
         stack.enter_context(open_telemetry(settings))
         watchdog = await stack.enter_async_context(watched_loop()) if settings.is_wanted else None
         yield ProcessTelemetry(watchdog, has_metrics=settings.has_metrics)
+
+
+async def _show_traces(stack: AsyncExitStack, say: Callable[[str], None]) -> dict[str, str]:
+    """Start the viewer, and return the variables that have spans sent to it; none where it may not run here."""
+    try:
+        address = await stack.enter_async_context(trace_viewer())
+    except ViewerRefusedError as error:
+        say(
+            f"traces are kept but not shown, as {error.reason}: look at them with `microturn delegation show`"
+        )
+        return {}
+    say(f"traces are shown at {address}")
+    return {TRACES_ENDPOINT_VARIABLE: f"{address}/v1/traces"}
 
 
 def environment_of_child(environment: dict[str, str]) -> dict[str, str]:

@@ -21,7 +21,8 @@ import platformdirs
 from anyio.abc import Process
 
 from microturn.protocols import UnavailableError
-from microturn.runtime._errors import MissingExtraError
+from microturn.runtime._errors import MissingExtraError, ViewerRefusedError
+from microturn.runtime.telemetry.viewer_cell import REFUSED
 
 LOOPBACK: Final = "127.0.0.1"
 START_LIMIT_S: Final = 10.0
@@ -39,8 +40,11 @@ async def trace_viewer(port: int = 0) -> AsyncIterator[str]:
 
     Raises:
         MissingExtraError: the program is not installed.
-        UnavailableError: it could not be started, or cut off from the network.
+        ViewerRefusedError: the system does not let it be cut off from the network.
+        UnavailableError: it could not be started.
     """
+    if sys.platform != "linux":
+        raise ViewerRefusedError("the viewer can be cut off from the network on Linux only")
     program = find_viewer()
     if program is None:
         raise MissingExtraError("trace-view", "telemetry", "looking at traces on this machine")
@@ -83,7 +87,13 @@ async def _await_ready(process: Process) -> None:
             said += chunk
             if b"ready\n" in said:
                 return
-    raise UnavailableError(f"the trace viewer did not start: {await _complaint(process)}")
+    complaint = await _complaint(process)
+    if process.returncode == REFUSED:
+        raise ViewerRefusedError(
+            f"the system refuses the viewer a network of its own ({complaint}), without which every machine around "
+            "could read them"
+        )
+    raise UnavailableError(f"the trace viewer did not start: {complaint}")
 
 
 async def _complaint(process: Process) -> str:
@@ -93,6 +103,7 @@ async def _complaint(process: Process) -> str:
     with anyio.move_on_after(1.0):
         async for chunk in process.stderr:
             said += chunk
+        await process.wait()
     lines = said.decode(errors="replace").split("\n")
     return next((line for line in reversed(lines) if line.strip()), f"it was silent for {START_LIMIT_S:g} s")
 

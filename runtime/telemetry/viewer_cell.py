@@ -24,6 +24,8 @@ from microturn.background_agent import die_with_parent
 INSIDE: Final = ("127.0.0.1", 4318)
 """Where the program listens, in its own network. Source: the port that OTLP over HTTP is given by its specification."""
 START_LIMIT_S: Final = 8.0
+REFUSED: Final = os.EX_NOPERM
+"""Exit status where the system allows no network of its own; the last line on standard error says why."""
 _CLONE_NEWUSER: Final = 0x10000000
 _CLONE_NEWNET: Final = 0x40000000
 """Source: unshare(2) of Linux."""
@@ -57,16 +59,12 @@ def leave_network() -> None:
     """Move this process into a network of its own, in which it reaches itself alone.
 
     Raises:
-        SystemExit: the system does not allow it.
+        SystemExit: the system does not allow it; the status is `REFUSED`.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET) != 0 and libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
-        reason = os.strerror(ctypes.get_errno())
-        sys.exit(
-            f"the system refuses a network of its own for it ({reason}), without which every machine around could "
-            "read the traces; set OTEL_EXPORTER_OTLP_ENDPOINT to a collector of yours, or MICROTURN_TRACE=1 to keep "
-            "traces in files"
-        )
+        sys.stderr.write(f"{os.strerror(ctypes.get_errno())}\n")
+        sys.exit(REFUSED)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
 

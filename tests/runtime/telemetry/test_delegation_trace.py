@@ -74,9 +74,11 @@ def plugins(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class Stage:
     """Processes that send what they record to one collector; killed at the end."""
 
-    def __init__(self, ends: ExitStack, environment: dict[str, str]) -> None:
+    def __init__(self, ends: ExitStack, environment: dict[str, str], before: Sequence[str] = ()) -> None:
+        """`before` stands before every command."""
         self._ends = ends
         self._environment = environment
+        self._before = before
 
     def talk(self, *arguments: str) -> subprocess.Popen[str]:
         """A conversation in writing."""
@@ -91,7 +93,7 @@ class Stage:
 
     def _run(self, command: Sequence[str]) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            command,
+            [*self._before, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -104,9 +106,9 @@ class Stage:
 
 
 @contextmanager
-def stage(**environment: str) -> Iterator[Stage]:
+def stage(*before: str, **environment: str) -> Iterator[Stage]:
     with ExitStack() as ends:
-        yield Stage(ends, {**os.environ, "OTEL_METRIC_EXPORT_INTERVAL": "300", **environment})
+        yield Stage(ends, {**os.environ, "OTEL_METRIC_EXPORT_INTERVAL": "300", **environment}, before)
 
 
 def say(process: subprocess.Popen[str], line: str) -> None:
@@ -326,6 +328,7 @@ async def test_a_session_that_goes_on_elsewhere_and_a_server_that_restarts_stay_
     assert {str(span.resource["process.pid"]) for span in spans if span.name == names.SEND_SPAN} != {pid}
 
 
+@pytest.mark.usefixtures("namespaces")
 async def test_what_was_said_is_recorded_where_it_is_wanted_and_shown_by_the_viewer(
     plugins: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,6 +355,28 @@ async def test_what_was_said_is_recorded_where_it_is_wanted_and_shown_by_the_vie
     assert RETURNED in str(tool.attributes[names.TOOL_RESULT])
     with pytest.raises(httpx.ConnectError):
         httpx.get(address)
+
+
+async def test_a_conversation_goes_on_where_its_traces_cannot_be_shown(
+    plugins: Path, monkeypatch: pytest.MonkeyPatch, without_namespaces: tuple[str, ...]
+) -> None:
+    async with scripted_model(*script()) as model:
+        monkeypatch.setenv("MICROTURN_MODEL_URL", model.url)
+
+        def run() -> None:
+            with stage(*without_namespaces) as processes:
+                talk = processes.talk("--trace")
+                read_until(talk, "look at them with `microturn delegation show`")
+                say(talk, f"what about the {ASKED}?")
+                read_until(talk, f"It was a {ANSWERED}")
+                end(talk)
+
+        await anyio.to_thread.run_sync(run)
+    (send,) = [span for span in read_spans(traces_folder()) if span.name == names.SEND_SPAN]
+    task_id = str(send.attributes[names.MESSAGE_ID])
+    command = [sys.executable, "-m", "microturn.runtime.cli", "delegation", "show", task_id]
+    shown = await anyio.run_process(command)
+    assert "execute_tool lookup" in shown.stdout.decode()
 
 
 def operation(span: dict[str, JsonValue]) -> JsonValue:

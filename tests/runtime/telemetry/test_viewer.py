@@ -12,8 +12,10 @@ import psutil
 import pytest
 
 from microturn.protocols import UnavailableError
-from microturn.runtime._errors import MissingExtraError
+from microturn.protocols import telemetry_names as names
+from microturn.runtime._errors import MissingExtraError, ViewerRefusedError
 from microturn.runtime.telemetry import viewer
+from microturn.runtime.telemetry.span_record import spans_of_task, traces_folder
 from microturn.runtime.telemetry.viewer import LOOPBACK, trace_viewer
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
@@ -41,6 +43,7 @@ def ports_of(process: psutil.Process) -> set[tuple[str, int]]:
     }
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_it_listens_on_the_loopback_interface_alone_and_dies_with_its_parent(home: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
     try:
@@ -67,8 +70,53 @@ async def test_without_the_package_the_error_says_what_to_install(
             pass
 
 
+@pytest.mark.usefixtures("namespaces")
 async def test_a_program_that_ends_at_once_is_told_of(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(viewer, "find_viewer", lambda: "/bin/false")
     with pytest.raises(UnavailableError, match="ended at once with status 1"):
+        async with trace_viewer():
+            pass
+
+
+RECORDING = """
+import anyio
+from microturn.runtime._errors import ViewerRefusedError
+from microturn.runtime.telemetry.process_telemetry import process_telemetry
+from microturn.runtime.telemetry.viewer import trace_viewer
+from microturn.runtime.tracing import trace_hand_over
+
+async def main():
+    try:
+        async with trace_viewer():
+            pass
+    except ViewerRefusedError as error:
+        print(error)
+    async with process_telemetry("microturn-test", trace=True, metrics_port=None, say=print):
+        trace_hand_over("kitchen", "task-1", "default", 100.0)
+
+anyio.run(main)
+"""
+
+
+def test_where_the_system_allows_no_namespace_it_is_said_and_the_record_is_kept(
+    home: Path, without_namespaces: tuple[str, ...]
+) -> None:
+    done = subprocess.run(
+        [*without_namespaces, sys.executable, "-c", RECORDING], check=True, capture_output=True, text=True
+    )
+    refused, said = done.stdout.splitlines()
+    assert "(Operation not permitted)" in refused and "MICROTURN_TRACE=1" in refused
+    assert "(Operation not permitted)" in said and "`microturn delegation show`" in said
+    assert {span.name for span in spans_of_task(traces_folder(), "task-1")} == {
+        names.SEND_SPAN,
+        names.TURN_SPAN,
+    }
+
+
+async def test_on_another_system_the_viewer_is_refused_and_not_missing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(ViewerRefusedError, match="on Linux only"):
         async with trace_viewer():
             pass
