@@ -98,10 +98,10 @@ async def serve(
 
 @asynccontextmanager
 async def _warm(tools: ToolRegistry) -> AsyncIterator[None]:
-    """Add the tools of MCP servers, and keep the sessions with these and the processes of tools warm."""
+    """Lend the tools of MCP servers, and keep the sessions with these and the processes of tools warm."""
     async with McpServers.from_environment() as servers, tools:
-        servers.add_to(tools)
-        yield
+        with servers.lent_to(tools):
+            yield
 
 
 async def _cancel_at(stop: anyio.Event, work: anyio.CancelScope) -> None:

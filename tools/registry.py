@@ -116,6 +116,16 @@ class ToolRegistry:
         self._slots.set_limit(spec.name, spec.max_concurrency)
         self._breakers[spec.name] = Breaker()
 
+    def remove(self, name: str) -> None:
+        """Take a tool out; calls of it that run go on.
+
+        Raises:
+            UnknownToolError: no tool has this name.
+        """
+        self.get(name)
+        del self._tools[name]
+        self._phrases.add(name, ())
+
     def get(self, name: str) -> AnyTool:
         """Return a tool.
 

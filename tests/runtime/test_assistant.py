@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -12,15 +14,25 @@ import anyio
 import pytest
 
 from microturn import Assistant, MicroturnError, Spoken, tool
-from microturn.background_agent import REMOTE, AgentEngine, ChatClient, ChatLimits, LoopEngine, ReflexEngine
+from microturn.background_agent import (
+    REMOTE,
+    AgentEngine,
+    ChatClient,
+    ChatLimits,
+    Control,
+    Emit,
+    LoopEngine,
+    ReflexEngine,
+)
 from microturn.background_agent.scripted_model import CallTools, Fail, Line, Refuse, Say, scripted_model
-from microturn.protocols import Delegate, UserError
+from microturn.protocols import ContextPackage, Delegate, Speech, UserError
 from microturn.runtime.audio_device import DeviceNames
 from microturn.runtime.bus import EmbeddedServer
 from microturn.runtime.events import Delegated, DelegationMoved
 from microturn.runtime.testing import Answer, Listener, ScriptedModel
 from microturn.runtime.weave_policy import Moment, NaturalPause, Waiting
 from microturn.tools import AnyTool, ToolRegistry
+from microturn.tools.testing import make_context
 
 pytestmark = pytest.mark.redis
 
@@ -249,3 +261,37 @@ def test_a_policy_of_ones_own_decides_when_results_are_said(home: Path, redis_se
     )
     assert chosen == ["There are seven seats left in the loft."]
     assert listener.heard[-1] == chosen[0]
+
+
+def test_an_assistant_that_talks_again_has_the_tools_of_mcp_servers_again(
+    home: Path, redis_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crude = Path(__file__).parents[1] / "tools/mcp/crude_server.py"
+    servers = {how: {"command": sys.executable, "args": [str(crude), how]} for how in ("fine", "exits")}
+    (home / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
+    monkeypatch.setenv("MICROTURN_MCP", str(home / "mcp.json"))
+
+    class Caller:
+        async def run(
+            self, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control
+        ) -> None:
+            result = await tools.call("fine__only", {}, make_context())
+            said = f"It is {result.text}, without {len(tools.broken)}."
+            await emit("final", speech=Speech(text=said), text=said)
+
+    @asynccontextmanager
+    async def caller(tools: ToolRegistry) -> AsyncIterator[AgentEngine]:
+        yield Caller()
+
+    assistant = Assistant(
+        [seats],
+        redis_url=redis_server.url,
+        load_model=lambda: ScriptedModel(answer=ask),
+        open_engine=caller,
+    )
+    before = (assistant.tools.specs(), dict(assistant.tools.broken))
+    for _ in range(2):
+        listener = Listener()
+        assistant.talk(typed=io.StringIO("Is it done?\n"), fast=True, observers=[listener])
+        assert listener.heard[-1] == "It is done, without 1."
+        assert (assistant.tools.specs(), assistant.tools.broken) == before

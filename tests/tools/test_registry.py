@@ -292,6 +292,25 @@ def test_a_tool_without_its_permissions_is_refused_with_what_to_set(monkeypatch:
     assert [spec.name for spec in ToolRegistry([post]).specs()] == ["post"]
 
 
+def test_a_tool_that_was_taken_out_is_unknown_and_its_name_is_free() -> None:
+    @tool(phrases=["knock on {door}"])
+    async def knock(door: str) -> str:
+        """Knock.
+
+        Args:
+            door: Where.
+        """
+        return door
+
+    registry = ToolRegistry([knock])
+    registry.remove("knock")
+    assert registry.specs() == [] and registry.matches("knock on wood") == []
+    with pytest.raises(UnknownToolError, match="'knock'"):
+        registry.remove("knock")
+    registry.add(knock)
+    assert [match.tool for match in registry.matches("knock on wood")] == ["knock"]
+
+
 @pytest.mark.anyio
 async def test_a_tool_that_runs_out_of_time_again_and_again_is_left_alone(context: ToolContext) -> None:
     registry = ToolRegistry([hangs, echo])

@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -100,16 +100,33 @@ class McpServers:
                 self._left_out[server.name] = f"its tool `{each.spec.name}` has the name of another server's"
         return list(made.values())
 
-    def add_to(self, registry: ToolRegistry) -> None:
-        """Add the tools to a registry; those that it refuses, and all problems, are noted in its `broken`."""
+    @contextmanager
+    def lent_to(self, registry: ToolRegistry) -> Iterator[None]:
+        """Have the tools in a registry as `add_to` does, until the end of the block, as they work no longer."""
+        broken = dict(registry.broken)
+        added = self.add_to(registry)
+        try:
+            yield
+        finally:
+            for name in added:
+                registry.remove(name)
+            registry.broken = broken
+
+    def add_to(self, registry: ToolRegistry) -> list[str]:
+        """Add the tools to a registry and return their names; those that it refuses, and all problems, are noted in its
+        `broken`."""
+        added = []
         for each in self.tools():
             try:
                 registry.add(each)
             except UserError as error:
                 registry.broken[each.spec.name] = str(error)
+            else:
+                added.append(each.spec.name)
         for name, problem in self.problems.items():
             registry.broken[f"MCP server {name}"] = problem
             _log.warning("MCP server %r: %s", name, problem)
+        return added
 
     def _give_up(self, error: UnavailableError) -> None:
         """Leave all servers out, because the extra `mcp` is not installed."""
