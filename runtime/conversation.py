@@ -25,12 +25,13 @@ from microturn.runtime.bus.keys import checked_name
 from microturn.runtime.clock import Clock, VirtualClock, WallClock
 from microturn.runtime.events import Observer
 from microturn.runtime.host import Host
-from microturn.runtime.hub import Hub, SessionPort
+from microturn.runtime.hub import Hub
 from microturn.runtime.ingress import Ingress, Source
 from microturn.runtime.player import Player, Tap
 from microturn.runtime.recorder import StereoRecorder
 from microturn.runtime.reopened import Reopened
 from microturn.runtime.session import Session
+from microturn.runtime.session_port import SessionPort
 from microturn.runtime.summary import Summary
 from microturn.runtime.timeline import Timeline
 from microturn.runtime.typist import QUIET_TICKS, Typist

@@ -78,6 +78,12 @@ class Delegation:
             unwanted=promise.state == "declined",
         )
 
+    @classmethod
+    def adopted(cls, promise: Promise, now_ms: float) -> Delegation:
+        """A task that somebody else has just handed over for the session, before any of its events."""
+        order = Delegate(promise.intent, round(now_ms), round(now_ms))
+        return cls(promise.task_id, order, now_ms, submitted_ms=now_ms)
+
     @property
     def is_open(self) -> bool:
         """Whether more may come of it."""

@@ -16,6 +16,7 @@ from microturn.protocols import (
     ContextPackage,
     Delegate,
     DelegationEvent,
+    Promise,
     PromiseState,
     Receipt,
     ReceiptState,
@@ -70,6 +71,12 @@ class DelegationPort(Protocol):
 
     def refused_updates(self) -> Sequence[str]:
         """Return the tasks that have ended before an update reached them, since the last call."""
+
+    def adopted(self) -> Sequence[Promise]:
+        """Return the tasks that somebody else has handed over for the session, since the last call.
+
+        Their events come only after that.
+        """
 
     def poll(self) -> Sequence[DelegationEvent]:
         """Return the events that arrived since the last call, in order per task."""
@@ -170,6 +177,16 @@ class Delegations:
         if not self._port.submit_nowait(package):
             delegation.state, delegation.promise = "refused", "failed"
         self._add(delegation)
+        return delegation
+
+    def adopt(self, promise: Promise, now_ms: float) -> Delegation:
+        """Take in a task that somebody else has handed over: its results are told like those of any other.
+
+        It is what was asked longest ago: what the user corrects or completes next is what they said last.
+        """
+        delegation = Delegation.adopted(promise, now_ms)
+        self.all = {delegation.task_id: delegation, **self.all}
+        self._unfinished[delegation.task_id] = delegation
         return delegation
 
     def cancel(self, task_id: str | None, reason: str) -> None:

@@ -52,7 +52,7 @@ from microturn.runtime.playout import Playout, samples_to_ms
 from microturn.runtime.questions import Questions
 from microturn.runtime.remarks import REMARK_TASK, Remarks
 from microturn.runtime.reopened import Reopened, passed_over
-from microturn.runtime.tracing import WeaveTracer, trace_hand_over
+from microturn.runtime.tracing import WeaveTracer, headers_of, trace_hand_over
 from microturn.runtime.weave_policy import Moment, WeavePolicy
 from microturn.runtime.weaver import Weaver, is_settled
 
@@ -278,6 +278,10 @@ class Session:
             self.delegations.conclude(promise.task_id)
 
     def _take_events(self, now_ms: float) -> None:
+        for promise in self._port.adopted():
+            adopted = self.delegations.adopt(promise, now_ms)
+            headers = headers_of(adopted.task_id)
+            self.observe(Delegated(now_ms, adopted.task_id, adopted.intent, adopted.order.agent, headers))
         for event in self._port.poll():
             told = self.delegations.note(event, now_ms)
             if told is not None:

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import anyio
 
-from microturn.protocols import SessionLedger
+from microturn.protocols import Promise, SessionLedger
 from microturn.runtime.bus._errors import BusUnreachableError, UnknownSessionError
 from microturn.runtime.bus.inbox import Inbox
 from microturn.runtime.bus.keys import Keys
@@ -51,6 +51,14 @@ class Reopening:
     async def ledger(self, session_id: str) -> SessionLedger:
         """Read a session's ledger; errors as in `reopen`."""
         return await _within_limit(lambda: self._records.read(session_id))
+
+    async def promise(self, session_id: str, task_id: str) -> Promise | None:
+        """Read what is promised of one task; None where it is not remembered.
+
+        Raises:
+            BusUnreachableError: the server did not answer for 10 s.
+        """
+        return await _within_limit(lambda: self._records.promise(session_id, task_id, self._runtime_id))
 
     async def reopen(self, session_id: str) -> SessionLedger:
         """Take a session over. What comes of it later is passed on only after this call has returned.

@@ -19,7 +19,7 @@ from uuid import uuid4
 import anyio
 from anyio.abc import TaskGroup
 
-from microturn.protocols import ContextPackage, PromiseState, Receipt, Reference, SessionLedger
+from microturn.protocols import ContextPackage, Promise, PromiseState, Receipt, Reference, SessionLedger
 from microturn.runtime.bus._errors import (
     BusUnreachableError,
     PackageTooLargeError,
@@ -232,6 +232,20 @@ class DelegationPort:
     async def ledger(self, session_id: str) -> SessionLedger:
         """Read what a session is owed, whichever runtime has it; errors as in `reopen`. Changes nothing."""
         return await self._reopening.ledger(checked_name("session id", session_id))
+
+    def session_of(self, task_id: str) -> str | None:
+        """The session of a task of which events come; None of one that is over, or unknown. Never waits."""
+        track = self._inbox.tracks.get(task_id)
+        return track.session_id if track is not None else None
+
+    async def promise(self, session_id: str, task_id: str) -> Promise | None:
+        """Read what is promised of one task of a session; None where it is not remembered. Changes nothing.
+
+        Raises:
+            BusUnreachableError: the server did not answer for 10 s.
+            BusReplyError: it refused.
+        """
+        return await self._reopening.promise(session_id, task_id)
 
     def receipt_nowait(self, session_id: str, receipt: Receipt) -> None:
         """Store what has become of a piece. Never waits, never refuses.

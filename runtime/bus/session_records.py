@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from microturn.protocols import SessionLedger
+from microturn.protocols import Promise, SessionLedger
 from microturn.runtime.bus._errors import SessionTakenError, UnknownSessionError
 from microturn.runtime.bus.keys import Keys
 from microturn.runtime.bus.scripts import Scripts
@@ -70,6 +70,12 @@ class SessionRecords:
             if record[0] == "known":
                 tasks.append(StoredTask.read(task_id, record[1:], anchor_ms=session.anchor_ms))
         return session.ledger(tasks)
+
+    async def promise(self, session_id: str, task_id: str, runtime_id: str) -> Promise | None:
+        """Read what is promised of one task of a session that `runtime_id` has; None where it is not remembered."""
+        keys = self._keys.of_task(self._keys.shard_of(session_id), task_id, runtime_id)
+        record = await self._scripts.run("recall", keys)
+        return StoredTask.read(task_id, record[1:], anchor_ms=0).promise if record[0] == "known" else None
 
     async def take(self, session_id: str, runtime_id: str, *, call_id: str) -> StoredSession:
         """Make a runtime the owner of a session, and tell the one that had it. Its tasks are to be adopted next.

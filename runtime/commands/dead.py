@@ -57,8 +57,7 @@ def show_dead(
 def retry_dead(task: Name, redis: RedisUrl = None, tenant: Tenant = "default", shards: Shards = 1) -> None:
     """Hand one over again, as a new task of the same session; then it is no longer among the dead.
 
-    Its answer stands in the session's ledger, and is said when the session is next taken over: a conversation that
-    goes on was told that the task failed, and does not wait for it any more.
+    Its answer is told in the conversation, if that goes on, as that of any task; else when the session is taken over.
     """
 
     async def retry(dead: DeadLetters) -> str:

@@ -121,6 +121,10 @@ class ScriptedBackground:
         refused, self._refused = tuple(self._refused), []
         return refused
 
+    def adopted(self) -> Sequence[Promise]:
+        """Nothing: nobody else hands over here."""
+        return ()
+
     def refuse_updates_of(self, task_id: str) -> None:
         """Answer the next corrections of a task as if it had ended, without a terminal event yet."""
         self._deaf.add(task_id)

@@ -27,7 +27,8 @@ from microturn.runtime.bus.connection import open_clients
 from microturn.runtime.bus.exchange import Argument
 from microturn.runtime.bus.link import Link, ServerLink
 from microturn.runtime.bus.raw import command, entries_by_stream
-from microturn.runtime.hub import SessionPort, open_hub
+from microturn.runtime.hub import open_hub
+from microturn.runtime.session_port import SessionPort
 
 EVENTS_PER_S = 400.0
 """From all sessions together: with 5,000, each hears something every 12 s."""

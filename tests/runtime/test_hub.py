@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -24,6 +24,7 @@ from microturn.runtime.bus import DelegationPort as BusPort
 from microturn.runtime.bus.health import Health
 from microturn.runtime.bus.tracks import BusEvent, Lagged, SessionMoved, UpdateRefused
 from microturn.runtime.hub import Hub, settings_of
+from microturn.runtime.session_port import SessionPort
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 
@@ -42,6 +43,11 @@ class FakeBus:
     promises: list[tuple[str, str, str]] = field(default_factory=list)
     acknowledged: list[tuple[str, int]] = field(default_factory=list)
     answers: list[tuple[str, int, str]] = field(default_factory=list)
+    sessions: dict[str, str] = field(default_factory=dict)
+    remembered: dict[str, Promise] = field(default_factory=dict)
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+    """What happens while a promise is read."""
+    is_asked: anyio.Event = field(default_factory=anyio.Event)
 
     def submit_nowait(self, package: ContextPackage) -> bool:
         return not self.is_full
@@ -84,9 +90,21 @@ class FakeBus:
     def acknowledge_nowait(self, task_id: str, seq: int) -> None:
         self.acknowledged.append((task_id, seq))
 
+    def session_of(self, task_id: str) -> str | None:
+        return self.sessions.get(task_id)
+
+    async def promise(self, session_id: str, task_id: str) -> Promise | None:
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        self.is_asked.set()
+        return self.remembered.get(task_id)
+
     async def events(self) -> AsyncIterator[BusEvent]:
         for event in self.waiting:
             yield event
+        if self.sessions:  # what is found is adopted while the bus is open
+            await self.is_asked.wait()
+            await anyio.wait_all_tasks_blocked()
 
 
 def hub_on(bus: FakeBus) -> Hub:
@@ -220,6 +238,48 @@ async def test_a_session_that_is_taken_over_gets_the_events_of_its_tasks() -> No
     assert hub.is_busy
     await hub.run()
     assert [(e.task_id, e.seq) for e in port.poll()] == [("running", 3), ("done", 9)]
+
+
+def promised(task_id: str, state: PromiseState = "open") -> Promise:
+    return Promise(task_id=task_id, intent="look", state=state, task_state="running", made_ms=0)
+
+
+async def test_a_task_that_somebody_else_handed_over_is_adopted_before_its_events_come() -> None:
+    bus = FakeBus([event("a", 0, "accepted"), event("a", 1), event("other", 1)], sessions={"a": "s"})
+    bus.remembered["a"] = promised("a")
+    hub = hub_on(bus)
+    port = hub.port("s")
+    await hub.run()
+    assert port.adopted() == (promised("a"),)
+    assert port.adopted() == ()
+    assert [(e.task_id, e.seq) for e in port.poll()] == [("a", 0), ("a", 1)]
+    assert hub.is_busy
+    assert bus.acknowledged == [("other", 1)]
+
+
+@pytest.mark.parametrize("remembered", [{}, {"a": promised("a", "declined")}], ids=["forgotten", "declined"])
+async def test_a_task_of_which_nothing_is_owed_is_not_adopted(remembered: dict[str, Promise]) -> None:
+    bus = FakeBus([event("a", 0, "accepted"), event("a", 1)], sessions={"a": "s"}, remembered=remembered)
+    hub = hub_on(bus)
+    port = hub.port("s")
+    await hub.run()
+    assert (port.adopted(), port.poll()) == ((), ())
+    assert bus.acknowledged == [("a", 1)]
+
+
+async def test_a_task_whose_session_was_reopened_here_meanwhile_is_not_adopted_twice() -> None:
+    bus = FakeBus([event("running", 0, "accepted")], sessions={"running": "s"})
+    hub = hub_on(bus)
+    hub.port("s")
+    bus.remembered["running"] = promised("running")
+    reopened: list[SessionPort] = []
+
+    async def reopen() -> None:
+        reopened.append((await hub.reopen("s"))[0])
+
+    bus.meanwhile = reopen
+    await hub.run()
+    assert (reopened[0].adopted(), reopened[0].poll(), bus.acknowledged) == ((), (), [])
 
 
 async def test_a_correction_that_came_too_late_is_told_once_even_after_the_end() -> None:

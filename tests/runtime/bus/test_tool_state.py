@@ -13,7 +13,8 @@ from microturn.protocols import ContextPackage, Delegate
 from microturn.runtime.bus import BusSettings, open_worker_port
 from microturn.runtime.delegations import Delegations
 from microturn.runtime.history import History
-from microturn.runtime.hub import SessionPort, open_hub
+from microturn.runtime.hub import open_hub
+from microturn.runtime.session_port import SessionPort
 from microturn.tools import Phrase, ToolRegistry, tool
 
 pytestmark = [pytest.mark.redis, pytest.mark.anyio]
