@@ -180,6 +180,24 @@ ROWS = (
                 limit=20,
             ),
             Panel(
+                "Longest wait",
+                "How long the oldest task that no worker has taken has waited.",
+                "s",
+                [
+                    (
+                        "max by (microturn_queue_lane) (microturn_queue_oldest_wait_seconds)",
+                        "{{microturn_queue_lane}}",
+                    )
+                ],
+                limit=10,
+            ),
+            Panel(
+                "Workers and sessions",
+                "Workers that live and sessions that run, on all machines, as the bus knows them.",
+                "short",
+                [("max (microturn_bus_workers)", "workers"), ("max (microturn_bus_sessions)", "sessions")],
+            ),
+            Panel(
                 "Running",
                 "Tasks that workers have now.",
                 "short",

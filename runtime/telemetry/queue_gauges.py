@@ -1,4 +1,4 @@
-"""How long the queue is, as gauges: what waits in each lane, and what was given up. Reads the bus and changes nothing."""
+"""The bus as gauges: what waits and for how long, what was given up, who is there. Reads the bus and changes nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from microturn.protocols import MicroturnError
 from microturn.protocols import telemetry_names as names
-from microturn.runtime.bus.overview import BusObserver, Overview, open_observer
+from microturn.runtime.bus.keys import Lane
+from microturn.runtime.bus.overview import BusObserver, LaneLoad, Overview, open_observer
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.settings import BusSettings
 
@@ -25,12 +26,15 @@ _log = logging.getLogger(__name__)
 
 
 class QueueGauges:
-    """The queue as it was when it was looked at last; made by `queue_gauges`."""
+    """The bus as it was when it was looked at last; made by `queue_gauges`."""
 
     def __init__(self) -> None:
         self._overview: Overview | None = None
         _METER.create_observable_gauge(names.QUEUE_LAG, [self.lag], "{task}")
+        _METER.create_observable_gauge(names.QUEUE_WAIT, [self.oldest_wait], "s")
         _METER.create_observable_gauge(names.QUEUE_DEAD, [self.dead], "{task}")
+        _METER.create_observable_gauge(names.BUS_WORKERS, [self.workers], "{worker}")
+        _METER.create_observable_gauge(names.BUS_SESSIONS, [self.sessions], "{session}")
 
     async def follow(self, bus: BusObserver, every_s: float = EVERY_S) -> None:
         """Look again and again, until cancelled. What cannot be reached has no value meanwhile."""
@@ -44,24 +48,42 @@ class QueueGauges:
             await anyio.sleep(every_s)
 
     def lag(self, _: CallbackOptions) -> Iterable[Observation]:
-        """Tasks that wait, for each lane over all shards. Called by the SDK, on any thread."""
-        overview = self._overview
-        if overview is None:
-            return
-        for lane in sorted({load.lane for load in overview.lanes}):
-            waiting = sum(load.waiting for load in overview.lanes if load.lane == lane)
-            yield Observation(waiting, {names.QUEUE_LANE: lane})
+        """Tasks that wait, for each lane over all shards. Called by the SDK, on any thread, as are the others."""
+        for lane, loads in self._lanes().items():
+            yield Observation(sum(load.waiting for load in loads), {names.QUEUE_LANE: lane})
+
+    def oldest_wait(self, _: CallbackOptions) -> Iterable[Observation]:
+        """How long the oldest task that waits has done so, for each lane over all shards."""
+        for lane, loads in self._lanes().items():
+            yield Observation(max(load.oldest_waiting_s or 0.0 for load in loads), {names.QUEUE_LANE: lane})
 
     def dead(self, _: CallbackOptions) -> Iterable[Observation]:
-        """Tasks that were given up. Called by the SDK, on any thread."""
-        overview = self._overview
-        if overview is not None:
+        """Tasks that were given up."""
+        if (overview := self._overview) is not None:
             yield Observation(overview.dead_count)
+
+    def workers(self, _: CallbackOptions) -> Iterable[Observation]:
+        """Workers that live."""
+        if (overview := self._overview) is not None:
+            yield Observation(len(overview.workers))
+
+    def sessions(self, _: CallbackOptions) -> Iterable[Observation]:
+        """Sessions of the runtimes that live."""
+        if (overview := self._overview) is not None:
+            said = (posted.status for posted in overview.runtimes if posted.is_alive)
+            yield Observation(sum(status.session_count for status in said if status is not None))
+
+    def _lanes(self) -> dict[Lane, list[LaneLoad]]:
+        """Each lane with its part of every shard."""
+        lanes: dict[Lane, list[LaneLoad]] = {}
+        for load in () if (overview := self._overview) is None else overview.lanes:
+            lanes.setdefault(load.lane, []).append(load)
+        return lanes
 
 
 @asynccontextmanager
 async def queue_gauges(settings: BusSettings, *, every_s: float = EVERY_S) -> AsyncIterator[QueueGauges]:
-    """Measure the queue until the end of the block, over connections of its own."""
+    """Measure the bus until the end of the block, over connections of its own."""
     gauges = QueueGauges()
     async with open_observer(settings) as bus, own_tasks() as tasks:
         tasks.start_soon(gauges.follow, bus, every_s, name="queue gauges")
