@@ -9,27 +9,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import assert_never
 
 from microturn.protocols import (
     INPUT_SAMPLES,
     MICRO_TURN_MS,
-    Action,
-    Answer,
-    Cancel,
-    Delegate,
     DelegationEvent,
-    Dismiss,
     FloorState,
     MicroTurnInput,
     MicroTurnOutput,
     Receipt,
-    Resume,
     Transcript,
-    Update,
-    Utterance,
-    WordsHeard,
 )
 from microturn.runtime.beat import Tick
 from microturn.runtime.delegations import DelegationPort, Delegations, PortState
@@ -42,29 +31,23 @@ from microturn.runtime.events import (
     ReceiptIssued,
     SessionEvent,
     SessionMoved,
-    SpeechBegan,
-    SpeechEnded,
     UserSaid,
 )
 from microturn.runtime.history import History
 from microturn.runtime.ingress import Source
-from microturn.runtime.playout import Playout, samples_to_ms
+from microturn.runtime.orders import Orders
+from microturn.runtime.playout import Playout
 from microturn.runtime.questions import Questions
 from microturn.runtime.remarks import REMARK_TASK, Remarks
-from microturn.runtime.reopened import Reopened, passed_over
-from microturn.runtime.tracing import WeaveTracer, headers_of, trace_hand_over
+from microturn.runtime.reopened import Reopened
+from microturn.runtime.restoration import restore
+from microturn.runtime.speaking import Speaking
+from microturn.runtime.tracing import WeaveTracer, headers_of
 from microturn.runtime.weave_policy import Moment, WeavePolicy
-from microturn.runtime.weaver import Weaver, is_settled
+from microturn.runtime.weaver import Weaver
 
 TYPED_LIMIT = 64
 """Lines that may wait to be read by the beat; the oldest is dropped."""
-
-
-@dataclass(slots=True)
-class _Speech:
-    utterance: Utterance
-    began_ms: float
-    heard: int = 0
 
 
 class Session:
@@ -113,16 +96,23 @@ class Session:
         self._port = port
         self._observers: tuple[Observer, ...] = (WeaveTracer(session_id), *observers)
         self._typed: deque[str] = deque(maxlen=TYPED_LIMIT)
-        self._speaking: dict[str, _Speech] = {}
-        self._unheard: list[WordsHeard] = []
         self._being_said: set[tuple[str, int]] = set()
         self._just_woven: frozenset[str] = frozenset()
         self._health: PortState = "ok"
         self._remarks = remarks or Remarks()
+        self.speaking = Speaking(self.history, self.questions, self.weaver, self.observe)
+        self._orders = Orders(
+            session_id,
+            delegations=self.delegations,
+            questions=self.questions,
+            weaver=self.weaver,
+            history=self.history,
+            observe=self.observe,
+        )
         self._has_entered = False
         self._now_ms = 0.0
         if reopened is not None:
-            self._restore(reopened)
+            restore(reopened, self.delegations, self.questions, self.weaver)
 
     @property
     def is_idle(self) -> bool:
@@ -166,8 +156,7 @@ class Session:
         self._note_health(now_ms)
         if not self.has_moved:
             self._take_events(now_ms)
-        heard = tuple(self._unheard)
-        self._unheard.clear()
+        heard = self.speaking.take_heard()
         woven = self.weaver.weave(Moment(now_ms, self.floor), is_asking=self.questions.keeps_quiet(now_ms))
         self.questions.note_woven(woven, now_ms)
         self._just_woven = frozenset(each.item_id for each in woven)
@@ -189,58 +178,31 @@ class Session:
         if self.has_moved:
             return
         if output.playout == "stop":
-            if self._speaking:
+            if self.speaking.now:
                 self.observe(BargedIn(now_ms))
             self.weaver.cut()
             self.playout.stop()
-            self._take_back(now_ms)
+            self.speaking.take_back(self._just_woven, now_ms)
         elif output.playout == "hold":
             self.playout.hold()
         else:
             self.playout.resume()
-        for utterance in output.utterances:
-            self._speaking[utterance.utterance_id] = _Speech(utterance, now_ms)
+        self.speaking.add(output.utterances, now_ms)
         self.playout.push(output)
         self.floor = output.floor
         for transcript in output.transcripts:
             self._note_transcript(transcript)
         for action in output.actions:
-            self._act(action, now_ms)
+            self._orders.carry_out(action, now_ms)
 
     def after_playing(self) -> None:
-        """Account for what was played since the last call.
-
-        The playout's first sample is played at the end of micro-turn 0: nothing can be said before it was heard.
-        """
-        for began in self.playout.take_begun():
-            speech = self._speaking.get(began.utterance.utterance_id)
-            at_ms = samples_to_ms(began.sample) + MICRO_TURN_MS
-            if speech is not None:
-                speech.began_ms = at_ms
-            self.observe(
-                SpeechBegan(
-                    at_ms,
-                    began.utterance.utterance_id,
-                    began.utterance.text,
-                    began.utterance.source,
-                    self.weaver.task_of(began.utterance.item_id),
-                )
-            )
-        for report in self.playout.take_heard():
-            self._unheard.append(report)
-            self._note_heard(report, samples_to_ms(self.playout.clock_samples) + MICRO_TURN_MS)
+        """Account for what was played since the last call."""
+        self.speaking.account(self.playout)
 
     def observe(self, event: SessionEvent) -> None:
         """Tell all observers."""
         for observer in self._observers:
             observer(event)
-
-    def _take_back(self, now_ms: float) -> None:
-        """Offer again what the model had still to begin when it was told to stop: no player will ever tell of it."""
-        begun = {speech.utterance.item_id for speech in self._speaking.values()}
-        for item_id in self.weaver.under_way - begun - self._just_woven:
-            self.questions.heard(item_id, 0, True, now_ms)
-            self.weaver.heard(item_id, 0, True, now_ms)
 
     def _note_health(self, now_ms: float) -> None:
         if self.has_moved or self._port.state == self._health:
@@ -258,25 +220,6 @@ class Session:
         self.playout.stop()
         self.observe(SessionMoved(now_ms))
 
-    def _restore(self, reopened: Reopened) -> None:
-        """Offer again what was not heard of the results, and the question after which a task has sent nothing more:
-        whether it was answered is not known, and the first answer stays."""
-        for promise in reopened.ledger.promises:
-            receipts = {receipt.seq: receipt for receipt in promise.receipts}
-            gone = passed_over(promise)
-            for event in promise.events:
-                receipt = receipts.get(event.seq)
-                told = self.questions.note(self.delegations.recall(event, receipt), reopened.now_ms)
-                fate = self.delegations.fate_of(told) or ("dropped" if event.seq in gone else None)
-                is_waiting = event is promise.events[-1] and promise.task_state == "running"
-                if told.is_question and is_waiting and fate is None:
-                    self.weaver.offer(told, reopened.now_ms)
-                elif promise.state == "open" and (fate is None or is_settled(receipt)):
-                    self.weaver.restore(told, receipt, reopened.now_ms)
-                elif promise.state == "open" and fate is not None:
-                    self.weaver.refuse(told, fate, reopened.now_ms)
-            self.delegations.conclude(promise.task_id)
-
     def _take_events(self, now_ms: float) -> None:
         for promise in self._port.adopted():
             adopted = self.delegations.adopt(promise, now_ms)
@@ -290,7 +233,7 @@ class Session:
                 if told.is_terminal:
                     self.questions.ended(told.task_id)
         for task_id in self._port.refused_updates():
-            self._redo(task_id, now_ms)
+            self._orders.redo(task_id, now_ms)
         for notice in self.delegations.notices(now_ms):
             self.weaver.offer(notice, now_ms)
         self._remark(now_ms)
@@ -336,95 +279,3 @@ class Session:
     def _note_transcript(self, transcript: Transcript) -> None:
         self.history.user_said(transcript)
         self.observe(UserSaid(transcript, transcript.typed))
-
-    def _note_heard(self, report: WordsHeard, at_ms: float) -> None:
-        speech = self._speaking.get(report.utterance_id)
-        if speech is None:
-            return
-        speech.heard = report.words
-        item_id = speech.utterance.item_id
-        if item_id is not None:
-            self.questions.heard(item_id, report.words, report.finished, at_ms)
-            self.weaver.heard(item_id, report.words, report.finished, at_ms)
-        if not report.finished:
-            return
-        del self._speaking[report.utterance_id]
-        utterance = speech.utterance
-        if utterance.source != "backchannel":
-            self.history.assistant_said(utterance.text, report.words, speech.began_ms, at_ms)
-        self.observe(SpeechEnded(at_ms, utterance.utterance_id, report.words, utterance.words))
-
-    def _act(self, action: Action, now_ms: float) -> None:
-        match action:
-            case Delegate():
-                self._delegate(action, now_ms)
-            case Update():
-                self._correct(action, now_ms)
-            case Cancel(task_id, reason):
-                self.delegations.cancel(task_id, reason)
-                self.weaver.drop(task_id, now_ms)
-                if task_id in (None, self.questions.asking):
-                    self.questions.close()
-            case Resume():
-                self.weaver.resume()
-            case Dismiss():
-                self.weaver.dismiss(now_ms)
-                self.questions.leave_unanswered()
-            case Answer():
-                self._answer(action, now_ms)
-            case _:
-                assert_never(action)
-
-    def _correct(self, update: Update, now_ms: float) -> None:
-        """Pass a correction on to the task that it means, or to a new task where that one cannot take it any more.
-
-        What waits of an answer that knows nothing of it is given up; what is being said is for the user to stop.
-        """
-        if update.task_id is None:
-            update = replace(update, task_id=self.questions.asking)  # What was just asked is what is changed.
-        task = self.delegations.corrected_by(update, now_ms)
-        if task is None:
-            self._delegate(Delegate(update.text, update.said_start_ms, update.said_end_ms), now_ms)
-            return
-        self.weaver.supersede(task.task_id, now_ms)
-        if self.questions.asking == task.task_id:
-            self.questions.close()
-        if task.is_open:
-            self.delegations.update(task, update)
-        else:
-            task.corrections.append(update)
-            self._delegate(self.delegations.redone(task), now_ms)
-
-    def _answer(self, answer: Answer, now_ms: float) -> None:
-        """Pass on what the user said to a question, as a correction where it asks for something else."""
-        asked = self.questions.take(answer)
-        if asked is None:
-            return
-        self.weaver.conclude(answer.item_id)
-        if self.questions.is_change(asked, answer.text):
-            update = Update(asked.task_id, answer.text, answer.said_start_ms, answer.said_end_ms)
-            self._correct(update, now_ms)
-        else:
-            self.delegations.answer(asked.task_id, asked.seq, answer.text)
-
-    def _redo(self, task_id: str, now_ms: float) -> None:
-        """Hand over anew a task that had ended when the user's correction reached it."""
-        task = self.delegations.all.get(task_id)
-        if task is None or task.unwanted or not task.corrections:
-            return
-        self.weaver.supersede(task_id, now_ms)
-        self._delegate(self.delegations.redone(task), now_ms)
-
-    def _delegate(self, action: Delegate, now_ms: float) -> None:
-        last = next(reversed(self.delegations.all), None)
-        if action.completes_last and last is not None:
-            self.delegations.cancel(last, "its words were not complete")
-            self.weaver.drop(last, now_ms)
-        said_ago_ms = max(0.0, now_ms - action.said_start_ms)
-        task = self.delegations.submit(
-            action,
-            self.history,
-            now_ms,
-            lambda task_id: trace_hand_over(self.session_id, task_id, action.agent, said_ago_ms),
-        )
-        self.observe(Delegated(now_ms, task.task_id, action.intent, action.agent, task.trace))

@@ -174,7 +174,7 @@ async def test_a_rest_is_said_by_the_one_who_takes_over_while_the_other_still_li
             tasks.start_soon(serve)
 
             def has_heard_half(room: Room) -> bool:
-                return any(speech.heard >= 6 for speech in room.session._speaking.values())
+                return any(speech.heard >= 6 for speech in room.session.speaking.now)
 
             await first.talk([ASKS], has_heard_half)
             await anyio.sleep(0.1)  # the last receipt is on its way
