@@ -205,14 +205,19 @@ def on_a_terminal(*words: str, rows: int = 24, columns: int = 80) -> Iterator[Te
     """Run a command on a terminal of its own."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "microturn.runtime.cli", *words],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm"},
-        start_new_session=True,
-    )
+    # A test run that was itself started in the background hands down a Ctrl-C that is ignored.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "microturn.runtime.cli", *words],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm"},
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, handler)
     os.close(theirs)
     try:
         yield Terminal(ours, process)

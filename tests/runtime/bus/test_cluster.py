@@ -92,7 +92,7 @@ async def test_a_task_in_every_shard_brings_its_parts_in_order_and_goes_on_when_
     try:
         async with open_delegation_port(settings) as port:
             for shard in range(SHARDS):
-                await port.submit(package(f"t{shard}", session_id=session_on(shard), intent="stream 12 50"))
+                await port.submit(package(f"t{shard}", session_id=session_on(shard), intent="stream 12 120"))
             os.kill(await workers.said("begun", "t0", "1"), signal.SIGKILL)
             seen = await collect(port, SHARDS)
             assert port.health.state == "ok"

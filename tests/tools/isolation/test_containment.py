@@ -104,7 +104,7 @@ OUT_OF_REACH = [
     ("list", str(Path.home() / ".ssh")),
     ("list", "/var/lib"),
     ("write", "/usr/microturn-was-here"),
-    ("write", str(Path(__file__).parent / "was-here")),
+    ("write", str(Path(sys.prefix) / "microturn-was-here")),
     ("connect", "127.0.0.1:22"),
     ("connect", "169.254.169.254:80"),
     ("connect", "1.1.1.1:443"),
