@@ -74,8 +74,13 @@ class Control:
                 await self._changed.wait()
         return self.answers.get(seq)
 
+    async def until_news(self) -> None:
+        """Wait for a correction that the engine has not taken in."""
+        while not self.has_news:
+            await self._changed.wait()
+
     def notify(self) -> None:
-        """Wake what waits for an answer; the worker calls it after each change."""
+        """Wake what waits for an answer or a correction; whoever changes what is told here calls it afterwards."""
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 

@@ -35,8 +35,6 @@ KNOWN_ALREADY: Final = "You have that result already. Answer with it now."
 NO_MORE_TOOLS: Final = "No more tools. Answer now with what you have."
 NO_CALLS_LEFT: Final = "This was not called: no more calls are left. Answer now with what you have."
 """What a model is told in place of a result."""
-NEWS_EVERY_S: Final = 0.05
-"""How often it is looked whether the user has corrected the task while a model is listened to. Our choice."""
 _UPDATE_LIMIT_CHARS = 1_000
 
 
@@ -134,8 +132,7 @@ class TaskRun:
             raise failure
 
     async def _cancel_at_news(self, scope: anyio.CancelScope) -> None:
-        while not self.has_news:  # noqa: ASYNC110  # a control is data that others write to; it has no event for this
-            await anyio.sleep(NEWS_EVERY_S)
+        await self._control.until_news()
         scope.cancel()
 
     def news(self) -> list[str]:

@@ -326,6 +326,7 @@ async def test_a_correction_during_the_answer_starts_another_step(tmp_path: Path
             await super().__call__(kind, speech=speech, text=text, detail=detail)
             if len(self.events) == 1:
                 control.updates.append("I meant the grinder")
+                control.notify()
 
     events = Corrects()
     script = [final("The machine costs 120 euros. It is blue."), final("The grinder costs 40 euros.")]

@@ -250,6 +250,12 @@ def package(intent: str = "how much is that doubled") -> ContextPackage:
     )
 
 
+def correct(control: Control, text: str) -> None:
+    """Let the user correct a running task."""
+    control.updates.append(text)
+    control.notify()
+
+
 def calls(*asked: tuple[str, str], text: str = "", thought: str = "") -> CallTools:
     return CallTools(asked, text, thought)
 

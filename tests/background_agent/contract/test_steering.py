@@ -8,7 +8,7 @@ import pytest
 from microturn.background_agent import Control
 from microturn.background_agent.scripted_model import Fail, Say, scripted_model
 from microturn.protocols import DelegationEvent, Receipt
-from tests.background_agent.contract.stage import Bench, Sent, Setup, calls, double, package, play
+from tests.background_agent.contract.stage import Bench, Sent, Setup, calls, correct, double, package, play
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 
@@ -17,7 +17,7 @@ GRINDER = "no, I meant the grinder"
 
 async def test_a_correction_during_the_answer_breaks_it_off(setup: Setup) -> None:
     control = Control()
-    sent = Sent(on_event=lambda event: control.updates.append(GRINDER) if event.seq == 1 else None)
+    sent = Sent(on_event=lambda event: correct(control, GRINDER) if event.seq == 1 else None)
     long = "The machine costs 120 euros. " + "It is very blue indeed. " * 40
     done = await play(setup, Say(long), Say("The grinder costs 40 euros."), control=control, sent=sent)
     assert GRINDER in done.model.told()
@@ -28,7 +28,7 @@ async def test_a_correction_during_the_answer_breaks_it_off(setup: Setup) -> Non
 
 async def test_a_correction_hangs_up_on_a_model_that_still_writes(setup: Setup) -> None:
     control = Control()
-    sent = Sent(on_event=lambda event: control.updates.append(GRINDER) if event.seq == 1 else None)
+    sent = Sent(on_event=lambda event: correct(control, GRINDER) if event.seq == 1 else None)
     script = (Fail("hang", text="It costs 120 euros. It is blue. It is"), Say("The grinder costs 40 euros."))
     with anyio.fail_after(8):
         done = await play(setup, *script, control=control, sent=sent)
@@ -41,7 +41,7 @@ async def test_two_corrections_in_a_row_are_both_heeded(setup: Setup) -> None:
 
     def correct_twice(event: DelegationEvent) -> None:
         if event.seq <= 2:
-            control.updates.append(f"correction {event.seq}")
+            correct(control, f"correction {event.seq}")
 
     texts = [f"Answer {n} is this. " + "It goes on for long. " * 30 for n in range(2)]
     done = await play(
@@ -55,12 +55,12 @@ async def test_two_corrections_in_a_row_are_both_heeded(setup: Setup) -> None:
 async def test_a_correction_while_a_tool_runs_reaches_the_next_request(setup: Setup) -> None:
     control = Control()
 
-    def correct(event: DelegationEvent) -> None:
+    def react(event: DelegationEvent) -> None:
         if event.kind == "tool_started":
-            control.updates.append(GRINDER)
+            correct(control, GRINDER)
 
     done = await play(
-        setup, calls(double(4)), Say("The grinder costs 40."), control=control, sent=Sent(on_event=correct)
+        setup, calls(double(4)), Say("The grinder costs 40."), control=control, sent=Sent(on_event=react)
     )
     assert GRINDER in done.model.told()
     assert len(done.model.requests) == 2
@@ -70,16 +70,16 @@ async def test_a_correction_while_a_tool_runs_reaches_the_next_request(setup: Se
 async def test_a_correction_with_the_last_word_of_an_answer_is_heeded(setup: Setup) -> None:
     control = Control()
 
-    def correct(event: DelegationEvent) -> None:
+    def react(event: DelegationEvent) -> None:
         if event.text == "It is blue.":
-            control.updates.append(GRINDER)
+            correct(control, GRINDER)
 
     done = await play(
         setup,
         Say("It costs 120 euros. It is blue. The end."),
         Say("The grinder costs 40."),
         control=control,
-        sent=Sent(on_event=correct),
+        sent=Sent(on_event=react),
     )
     assert GRINDER in done.model.told()
     assert done.sent.events[-1].text == "The grinder costs 40."
