@@ -42,30 +42,32 @@ from microturn.runtime.telemetry.process_telemetry import (
 from microturn.runtime.worker_service import worker_process
 
 
+Input = Annotated[
+    Path | None,
+    typer.Option(help="A recording of the person's side (wav, flac, ogg, mp3) instead of the microphone."),
+]
+Output = Annotated[
+    Path | None, typer.Option(help="Record both sides in stereo: the person left, the assistant right.")
+]
+Timeline = Annotated[Path | None, typer.Option(help="Draw what happened, as a PNG.")]
+Fast = Annotated[bool, typer.Option("--fast", help="Virtual clock: as quick as the machine.")]
+Typed = Annotated[bool, typer.Option("--text", help="Type instead of speaking.")]
+NoWorker = Annotated[
+    bool, typer.Option("--no-worker", help="Start no worker here; one is running elsewhere.")
+]
+SessionName = Annotated[
+    str | None, typer.Option(help="Name the session; one whose process died goes on where it was cut off.")
+]
+
+
 def talk(
-    input: Annotated[
-        Path | None,
-        typer.Option(
-            help="A recording of the person's side (wav, flac, ogg, mp3) instead of the microphone."
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Record both sides in stereo: the person left, the assistant right."),
-    ] = None,
-    timeline: Annotated[
-        Path | None,
-        typer.Option(help="Draw what happened, as a PNG."),
-    ] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="Virtual clock: as quick as the machine.")] = False,
-    text: Annotated[bool, typer.Option("--text", help="Type instead of speaking.")] = False,
-    no_worker: Annotated[
-        bool, typer.Option("--no-worker", help="Start no worker here; one is running elsewhere.")
-    ] = False,
-    session: Annotated[
-        str | None,
-        typer.Option(help="Name the session; one whose process died goes on where it was cut off."),
-    ] = None,
+    input: Input = None,
+    output: Output = None,
+    timeline: Timeline = None,
+    fast: Fast = False,
+    text: Typed = False,
+    no_worker: NoWorker = False,
+    session: SessionName = None,
     redis: RedisUrl = None,
     tenant: Tenant = "default",
     shards: Shards = 1,
