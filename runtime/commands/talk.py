@@ -41,7 +41,6 @@ from microturn.runtime.telemetry.process_telemetry import (
 )
 from microturn.runtime.worker_service import worker_process
 
-
 Input = Annotated[
     Path | None,
     typer.Option(help="A recording of the person's side (wav, flac, ogg, mp3) instead of the microphone."),
