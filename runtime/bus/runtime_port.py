@@ -8,7 +8,6 @@ event, if need be one that the port makes itself. Knows nothing of speech.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -17,49 +16,29 @@ from typing import Literal, TypeAlias, cast
 from uuid import uuid4
 
 import anyio
-from anyio.abc import TaskGroup
 
 from microturn.protocols import ContextPackage, Promise, PromiseState, Receipt, Reference, SessionLedger
 from microturn.runtime.bus._errors import (
-    BusUnreachableError,
-    PackageTooLargeError,
     QueueFullError,
     SessionTakenError,
 )
-from microturn.runtime.bus.answer_writer import AnswerWriter
-from microturn.runtime.bus.attachments import AttachmentSender
-from microturn.runtime.bus.connection import Clients, open_clients
-from microturn.runtime.bus.deadlines import GRACE_S, DeadlineWatch
-from microturn.runtime.bus.health import Health, HealthMonitor
-from microturn.runtime.bus.inbox import Inbox
-from microturn.runtime.bus.inbox_reader import InboxReader
+from microturn.runtime.bus.connection import open_clients
+from microturn.runtime.bus.health import Health
 from microturn.runtime.bus.keys import Keys, checked_name
-from microturn.runtime.bus.ledger_writer import LedgerWriter
-from microturn.runtime.bus.outbox import PATIENCE_S, Outbox
-from microturn.runtime.bus.outgoing import Item, Outgoing
-from microturn.runtime.bus.own_sessions import OwnSessions
+from microturn.runtime.bus.outgoing import Item
 from microturn.runtime.bus.own_tasks import own_tasks
+from microturn.runtime.bus.port_parts import PortParts
 from microturn.runtime.bus.registry import RuntimeRegistry
-from microturn.runtime.bus.reopening import Reopening
-from microturn.runtime.bus.scripts import Scripts
 from microturn.runtime.bus.server_check import check_server
-from microturn.runtime.bus.session_records import SessionRecords
 from microturn.runtime.bus.settings import BusSettings
-from microturn.runtime.bus.tracks import BusEvent, EventBuffer, SessionMoved, Track, UpdateRefused
-from microturn.runtime.bus.worker_count import WorkerCount
+from microturn.runtime.bus.tracks import BusEvent, SessionMoved
 
-OUTBOX_LIMIT = 1024
-"""Submits, cancels and updates that wait to be sent; one more is refused."""
-BUFFER_LIMIT = 256
-"""Events that wait to be iterated over; then the inbox is not read on."""
 CLOSE_WITHIN_S = 1.0
 """How long a port that is closed goes on sending what waits."""
 
 CancelOutcome: TypeAlias = Literal["ended", "asked", "unknown", "moved"]
 UpdateOutcome: TypeAlias = Literal["stored", "ended", "full", "unknown", "moved"]
 AnswerOutcome: TypeAlias = Literal["stored", "ended", "unknown", "moved"]
-
-_log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -92,8 +71,9 @@ async def open_delegation_port(
         registry = RuntimeRegistry(clients.commands, keys, settings, runtime_id=runtime_id)
         async with registry.registered(), own_tasks() as tasks:
             tasks.start_soon(registry.run, name="bus registry")
-            port = DelegationPort(clients, settings, runtime_id=runtime_id, clock=clock)
-            port.start(tasks)
+            parts = PortParts(clients, settings, runtime_id=runtime_id, clock=clock)
+            parts.start(tasks)
+            port = DelegationPort(parts, settings, runtime_id=runtime_id, clock=clock)
             try:
                 yield port
             finally:
@@ -105,92 +85,30 @@ class DelegationPort:
     """Hands tasks over, and gives back their events in order, each once. Made by `open_delegation_port`."""
 
     def __init__(
-        self, clients: Clients, settings: BusSettings, *, runtime_id: str, clock: Callable[[], float]
+        self, parts: PortParts, settings: BusSettings, *, runtime_id: str, clock: Callable[[], float]
     ) -> None:
         self.runtime_id = runtime_id
+        self._parts = parts
+        self._requests = parts.requests
+        self._outbox = parts.outbox
         self._settings = settings
         self._clock = clock
         self._keys = Keys(settings.tenant, settings.shards)
-        self._scripts = Scripts(clients.commands)
-        self._health = HealthMonitor(clock)
-        self._worker_count = WorkerCount(self._scripts, self._keys, settings, health=self._health)
-        self._buffer = EventBuffer(BUFFER_LIMIT)
-        self._sessions = OwnSessions(self._on_lost)
-        self._inbox = Inbox(
-            self._scripts,
-            self._keys,
-            runtime_id=runtime_id,
-            clock=clock,
-            health=self._health,
-            buffer=self._buffer,
-            sessions=self._sessions,
-        )
-        self._reader = InboxReader(
-            clients,
-            self._keys,
-            settings,
-            runtime_id=runtime_id,
-            health=self._health,
-            room=self._buffer.room,
-            take_in=self._inbox.take_in,
-        )
-        self._writer = LedgerWriter(
-            self._scripts,
-            self._keys,
-            settings,
-            runtime_id=runtime_id,
-            health=self._health,
-            sessions=self._sessions,
-        )
-        self._attachments = AttachmentSender(clients.bulk, self._keys, ttl_s=settings.attachment_ttl_s)
-        outgoing = Outgoing(
-            self._scripts, self._keys, settings, runtime_id=runtime_id, clock=clock, writer=self._writer
-        )
-        self._outbox = Outbox(
-            outgoing, health=self._health, clock=clock, on_answer=self._on_answer, limit=OUTBOX_LIMIT
-        )
-        self._answers = AnswerWriter(outgoing, health=self._health, on_answer=self._on_answer)
-        self._deadlines = DeadlineWatch(
-            self._inbox, outgoing, self._sessions, buffer=self._buffer, health=self._health, clock=clock
-        )
-        self._reopening = Reopening(
-            SessionRecords(self._scripts, self._keys, settings),
-            self._keys,
-            runtime_id=runtime_id,
-            inbox=self._inbox,
-            sessions=self._sessions,
-            writer=self._writer,
-        )
-
-    def start(self, tasks: TaskGroup) -> None:
-        """Start the port's own tasks."""
-        tasks.start_soon(self._outbox.run, name="bus outbox")
-        tasks.start_soon(self._reader.read, name="bus inbox")
-        tasks.start_soon(self._inbox.acknowledge_all, name="bus acknowledgements")
-        tasks.start_soon(self._writer.run, name="bus ledgers")
-        tasks.start_soon(self._answers.run, name="bus answers")
-        tasks.start_soon(self._attachments.run, name="bus attachments")
-        tasks.start_soon(self._deadlines.run, name="bus deadlines")
-        tasks.start_soon(self._worker_count.run, name="bus workers")
 
     async def close(self) -> None:
         """Send what waits, for up to 1 s; then the iteration over `events` ends."""
         with anyio.move_on_after(CLOSE_WITHIN_S):
             await self.flush()
-        self._buffer.close()
+        self._parts.buffer.close()
 
     async def flush(self) -> None:
         """Wait until the server has all that it was told, also by the methods that do not wait."""
-        await self._outbox.all_sent()
-        await self._writer.all_stored()
-        await self._answers.all_stored()
-        await self._inbox.all_stored()
-        await self._attachments.all_sent()
+        await self._parts.all_sent()
 
     @property
     def health(self) -> Health:
         """The state of the bus, and how many workers live. Never waits."""
-        return self._health.now
+        return self._parts.health.now
 
     def enter_nowait(self, session_id: str, session_ms: float) -> bool:
         """Begin a session in this runtime without waiting; False if too much waits already.
@@ -224,18 +142,18 @@ class DelegationPort:
             SessionTakenError: yet another runtime has taken it over meanwhile.
             BusUnreachableError: the server did not answer for 10 s; it may have done it or not, so reopen again.
         """
-        ledger = await self._reopening.reopen(checked_name("session id", session_id))
+        ledger = await self._parts.reopening.reopen(checked_name("session id", session_id))
         earlier = SessionMoved(session_id)
-        self._buffer.discard(lambda event: event == earlier)
+        self._parts.buffer.discard(lambda event: event == earlier)
         return ledger
 
     async def ledger(self, session_id: str) -> SessionLedger:
         """Read what a session is owed, whichever runtime has it; errors as in `reopen`. Changes nothing."""
-        return await self._reopening.ledger(checked_name("session id", session_id))
+        return await self._parts.reopening.ledger(checked_name("session id", session_id))
 
     def session_of(self, task_id: str) -> str | None:
         """The session of a task of which events come; None of one that is over, or unknown. Never waits."""
-        track = self._inbox.tracks.get(task_id)
+        track = self._parts.inbox.tracks.get(task_id)
         return track.session_id if track is not None else None
 
     async def promise(self, session_id: str, task_id: str) -> Promise | None:
@@ -245,18 +163,18 @@ class DelegationPort:
             BusUnreachableError: the server did not answer for 10 s.
             BusReplyError: it refused.
         """
-        return await self._reopening.promise(session_id, task_id)
+        return await self._parts.reopening.promise(session_id, task_id)
 
     def receipt_nowait(self, session_id: str, receipt: Receipt) -> None:
         """Store what has become of a piece. Never waits, never refuses.
 
         Of each piece only the newest waits to be stored. A settled state stays, and `words_heard` only grows.
         """
-        self._writer.receipt(session_id, receipt)
+        self._parts.writer.receipt(session_id, receipt)
 
     def promise_nowait(self, session_id: str, task_id: str, state: PromiseState) -> None:
         """Store how the promise of a task has ended. Never waits, never refuses. The first end stays."""
-        self._writer.promise(session_id, task_id, state)
+        self._parts.writer.promise(session_id, task_id, state)
 
     def keep_nowait(self, session_id: str, data: bytes, media_type: str, time_ms: int) -> Reference | None:
         """Keep bytes for the tasks of a session without waiting, and return what names them in a package.
@@ -270,7 +188,7 @@ class DelegationPort:
             media_type: what it is, such as `image/jpeg`.
             time_ms: session time of what it shows.
         """
-        return self._attachments.keep_nowait(
+        return self._parts.attachments.keep_nowait(
             checked_name("session id", session_id), data, media_type, time_ms
         )
 
@@ -282,22 +200,22 @@ class DelegationPort:
         `expired` (`deadline`: the server did not answer in time), or `cancelled` (`duplicate`: another task has its
         idempotency key). After `SessionMoved` nothing more comes of the tasks that the server has accepted.
         """
-        item = self._submission(package)
+        item = self._requests.submission(package)
         if not self._outbox.put_nowait(item):
             return False
-        self._track(item)
+        self._requests.track(item)
         return True
 
     def cancel_nowait(self, task_id: str, reason: str) -> bool:
         """Stop a task without waiting; False if too much waits already. It ends with `cancelled`."""
-        return self._outbox.put_nowait(self._order("cancel", task_id, reason))
+        return self._outbox.put_nowait(self._requests.order("cancel", task_id, reason))
 
     def update_nowait(self, task_id: str, text: str) -> bool:
         """Tell a running task what has changed without waiting; False if too much waits already.
 
         Where it comes too late, or the task takes no more, `UpdateRefused` comes from `events`.
         """
-        return self._outbox.put_nowait(self._order("update", task_id, text))
+        return self._outbox.put_nowait(self._requests.order("update", task_id, text))
 
     def answer_nowait(self, task_id: str, seq: int, text: str) -> None:
         """Store what the user answered to a question. Never waits, never refuses.
@@ -310,11 +228,11 @@ class DelegationPort:
             seq: number of the event that asked.
             text: the user's words; empty where the user will not answer.
         """
-        self._answers.put(self._answer_to(task_id, seq, text))
+        self._parts.answers.put(self._requests.answer_to(task_id, seq, text))
 
     def acknowledge_nowait(self, task_id: str, seq: int) -> None:
         """Note that a task's events up to `seq` were woven. They will not be given again, and leave the inbox."""
-        self._inbox.acknowledge(task_id, seq)
+        self._parts.inbox.acknowledge(task_id, seq)
 
     async def submit(self, package: ContextPackage) -> Literal["accepted", "duplicate"]:
         """Hand a task over and wait until the server has it. Waits through an outage, until the deadline.
@@ -327,10 +245,10 @@ class DelegationPort:
             PackageTooLargeError: it cannot be cut down to the limit.
             SessionTakenError: another runtime has the session.
         """
-        item = self._submission(package, is_awaited=True)
-        self._track(item)
+        item = self._requests.submission(package, is_awaited=True)
+        self._requests.track(item)
         await self._outbox.put(item)
-        await self._until_answered(item)
+        await _until_answered(item)
         if item.outcome == "full":
             raise QueueFullError(
                 f"cannot submit a task: the queue is at its limit of {self._settings.queue_limit}, or the server's "
@@ -349,7 +267,9 @@ class DelegationPort:
         Raises:
             BusUnreachableError: the server did not answer within 30 s.
         """
-        return cast("CancelOutcome", (await self._do(self._order("cancel", task_id, reason))) or "unknown")
+        return cast(
+            "CancelOutcome", (await self._do(self._requests.order("cancel", task_id, reason))) or "unknown"
+        )
 
     async def update(self, task_id: str, text: str) -> UpdateOutcome:
         """Tell a running task what has changed, and wait until the server knows.
@@ -357,7 +277,9 @@ class DelegationPort:
         Raises:
             BusUnreachableError: the server did not answer within 30 s.
         """
-        return cast("UpdateOutcome", (await self._do(self._order("update", task_id, text))) or "unknown")
+        return cast(
+            "UpdateOutcome", (await self._do(self._requests.order("update", task_id, text))) or "unknown"
+        )
 
     async def answer(self, task_id: str, seq: int, text: str) -> AnswerOutcome:
         """As `answer_nowait`, and wait until the server knows. `stored` where the question has an answer now.
@@ -365,13 +287,13 @@ class DelegationPort:
         Raises:
             BusUnreachableError: the server did not answer within 30 s.
         """
-        outcome = await self._do(self._answer_to(task_id, seq, text))
+        outcome = await self._do(self._requests.answer_to(task_id, seq, text))
         return cast("AnswerOutcome", outcome or "unknown")
 
     async def acknowledge(self, task_id: str, seq: int) -> None:
         """As `acknowledge_nowait`, and wait until all that was acknowledged is stored."""
-        self._inbox.acknowledge(task_id, seq)
-        await self._inbox.all_stored()
+        self._parts.inbox.acknowledge(task_id, seq)
+        await self._parts.inbox.all_stored()
 
     async def events(self) -> AsyncGenerator[BusEvent, None]:
         """Iterate over the events of all this runtime's tasks, until the port is closed. One reader at a time.
@@ -379,7 +301,7 @@ class DelegationPort:
         Each task's events come in the order of their numbers, each once; where some are missing, `Lagged` says so
         first. Events that are not acknowledged pile up on the server and slow the workers down.
         """
-        while (event := await self._buffer.get()) is not None:
+        while (event := await self._parts.buffer.get()) is not None:
             yield event
 
     async def workers(self) -> int:
@@ -388,95 +310,16 @@ class DelegationPort:
         Raises:
             BusUnreachableError: the server does not answer.
         """
-        return await self._worker_count.now()
-
-    def _submission(self, package: ContextPackage, *, is_awaited: bool = False) -> Item:
-        checked_name("task id", package.task_id)
-        session_id = checked_name("session id", package.session_id)
-        return Item(
-            "submit",
-            session_id,
-            package.task_id,
-            self._keys.shard_of(session_id),
-            self._clock() + package.deadline_s,
-            package=package,
-            is_awaited=is_awaited,
-            epoch=self._sessions.epoch(session_id),
-        )
-
-    def _order(self, kind: Literal["cancel", "update", "answer"], task_id: str, text: str) -> Item:
-        track = self._inbox.tracks.get(checked_name("task id", task_id)) or Track(0)
-        return Item(
-            kind,
-            track.session_id,
-            task_id,
-            track.shard,
-            self._clock() + PATIENCE_S,
-            text=text,
-            epoch=self._sessions.epoch(track.session_id),
-        )
-
-    def _answer_to(self, task_id: str, seq: int, text: str) -> Item:
-        item = self._order("answer", task_id, text)
-        item.seq = seq
-        return item
+        return await self._parts.worker_count.now()
 
     async def _do(self, item: Item) -> str | None:
         item.is_awaited = True
         await self._outbox.put(item)
-        await self._until_answered(item)
+        await _until_answered(item)
         return item.outcome
 
-    async def _until_answered(self, item: Item) -> None:
-        await item.answered.wait()
-        if item.error is not None:
-            raise item.error
 
-    def _track(self, item: Item) -> None:
-        track = Track(item.shard, item.session_id, item.give_up_s, check_at_s=item.give_up_s + GRACE_S)
-        item.is_tracked_anew = self._inbox.tracks.setdefault(item.task_id, track) is track
-
-    def _on_answer(self, item: Item) -> None:
-        """Tell of what came to nothing, once the server or the clock has decided."""
-        if item.error is not None and item.kind != "submit":
-            _log.warning("The bus could not be told: %s", item.error)
-        match item.kind:
-            case "submit":
-                self._on_submitted(item)
-            case "update":
-                if item.outcome not in ("stored", "moved") and not item.is_awaited:
-                    self._buffer.put(UpdateRefused(item.task_id))
-            case "enter":
-                if item.outcome == "entered":
-                    self._sessions.gain(item.session_id, item.epoch)
-            case "leave":
-                self._sessions.forget(item.session_id)
-            case "cancel" | "answer":
-                pass
-        if item.outcome == "moved" and item.session_id:
-            self._sessions.lose(item.session_id, item.epoch + 1)
-
-    def _on_submitted(self, item: Item) -> None:
-        if item.outcome == "accepted" or not item.is_tracked_anew:
-            return
-        if item.is_awaited or (item.outcome == "duplicate" and item.owner == item.task_id):
-            self._inbox.untrack(item.task_id)
-        else:
-            self._inbox.end_here(item.task_id, *_failure(item))
-
-    def _on_lost(self, session_id: str) -> None:
-        self._inbox.drop(session_id)
-        self._buffer.put(SessionMoved(session_id))
-
-
-def _failure(item: Item) -> tuple[Literal["failed", "expired", "cancelled"], str]:
-    """How a submit that came to nothing is told: the kind of event and the reason."""
-    if item.outcome == "duplicate":
-        return "cancelled", "duplicate"
-    if item.outcome == "full":
-        return "failed", "queue_full"
-    if item.outcome == "moved":
-        return "failed", "moved"
-    if isinstance(item.error, BusUnreachableError):
-        return "expired", "deadline"
-    return "failed", "too_large" if isinstance(item.error, PackageTooLargeError) else "refused"
+async def _until_answered(item: Item) -> None:
+    await item.answered.wait()
+    if item.error is not None:
+        raise item.error
