@@ -21,6 +21,9 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]  # because its stubs are a package that nothing else needs
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from microturn.protocols import telemetry_names as names
 
@@ -134,6 +137,25 @@ def test_the_dashboard_is_the_one_that_its_program_writes() -> None:
     written = runpy.run_path(str(DEPLOY / "make_dashboard.py"))["rendered"]()
     there = (DEPLOY / "grafana/dashboards/microturn.json").read_text()
     assert there == written, "run `python deploy/make_dashboard.py`"
+
+
+def test_grafanas_own_library_knows_every_field_of_the_dashboard() -> None:
+    register_default_plugins()
+    written = dashboard()
+    understood = json.loads(JSONEncoder().encode(Dashboard.from_json(written)))
+    assert list(unknown_fields(written, understood)) == []
+
+
+def unknown_fields(written: object, understood: object, at: str = "") -> Iterator[str]:
+    """Where something stands in a file that is gone, or is another, after a library has read it."""
+    if isinstance(written, dict) and isinstance(understood, dict):
+        for name, value in written.items():
+            yield from unknown_fields(value, understood.get(name), f"{at}/{name}")
+    elif isinstance(written, list) and isinstance(understood, list) and len(written) == len(understood):
+        for number, (one, other) in enumerate(zip(written, understood, strict=True)):
+            yield from unknown_fields(one, other, f"{at}/{number}")
+    elif written != understood:
+        yield at
 
 
 def test_every_panel_can_be_read_and_none_covers_another() -> None:
