@@ -7,9 +7,11 @@ in home voice assistants; a phrase fits the whole request or not at all, so that
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import anyio
 import platformdirs
+from pydantic import JsonValue
 
 from microturn.background_agent.approver import Approver
 from microturn.background_agent.engine import AgentEngine, Control, Emit
@@ -26,6 +28,10 @@ MOST_TRIES = 3
 """Calls that are tried before the request is left to the engine behind."""
 MOST_CHARS = 300
 """Longest request that is compared with phrases; whoever says more asks for more than one thing. Our choice."""
+
+NOT_DONE: Final = "All right, I haven't done it."
+"""Said of a call that the user did not approve of."""
+_BY_REFLEX: Final[dict[str, JsonValue]] = {"engine": "reflex"}
 
 
 class ReflexEngine:
@@ -70,14 +76,17 @@ class _Reflex:
         self._has_effect = self._spec.side_effect != "none"
         self._scheduled: list[Speech] = []
         self.was_refused = False
-        """Whether the user does not approve of it; then no other reading of the request is tried."""
+        """Whether it cannot be made as it was asked for; then no other reading of the request is tried."""
 
     async def answer(self, data_dir: Path) -> bool:
-        """Make the call; say its result and end the task, unless it went wrong or the user does not approve of it."""
+        """Make the call, say what came of it, and end the task, unless it went wrong or the user wants something else."""
         approver = Approver(self._tools, self._questions, self._emit, self._control)
-        self.was_refused = await approver.refused(self._call, self._spec) is not None
-        if self.was_refused:
-            return False
+        refusal = await approver.refused(self._call, self._spec)
+        if refusal is not None:
+            self.was_refused = refusal.retryable or self._control.has_news
+            if not self.was_refused:
+                await self._emit("final", speech=Speech(text=NOT_DONE), text=NOT_DONE, detail=_BY_REFLEX)
+            return not self.was_refused
         detail = call_detail(self._call)
         if self._has_effect:
             # Noted before it is made, so that whoever takes over from here does not make it a second time.
@@ -92,9 +101,7 @@ class _Reflex:
         for speech in self._scheduled:
             await self._emit("partial", speech=speech, text=speech.text, detail=SCHEDULED)
         await self._emit("tool_finished", text=result.text, detail=detail)
-        await self._emit(
-            "final", speech=Speech(text=_spoken(result)), text=result.text, detail={"engine": "reflex"}
-        )
+        await self._emit("final", speech=Speech(text=_spoken(result)), text=result.text, detail=_BY_REFLEX)
         return True
 
     def _context(self, data_dir: Path) -> ToolContext:

@@ -126,6 +126,11 @@ class Session:
         )
 
     @property
+    def awaits_user(self) -> bool:
+        """Whether a question was put to the user, and all is said: nothing goes on before it is answered."""
+        return self.questions.open is not None and not self.playout.backlog_samples and not self._typed
+
+    @property
     def has_moved(self) -> bool:
         """Whether another process has the session now."""
         return self._health == "moved"

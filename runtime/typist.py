@@ -14,14 +14,14 @@ from microturn.runtime.ingress import Ingress
 from microturn.runtime.session import Session
 
 QUIET_TICKS = 5
-"""Micro-turns without anything to say or to wait for after which what was asked counts as answered: 1 s, our choice."""
+"""Micro-turns without anything to say or to wait for but the user, after which it is the user's turn: 1 s, our choice."""
 
 
 class Typist:
     """Types lines into a session; an observer of it, through which it gets the beat.
 
     A person at a terminal may type whenever they like. From elsewhere the next line is typed when the one before has
-    been answered, so that lines from a pipe make a conversation rather than an interruption. A thread of its own
+    been answered, or has led to a question, so that lines from a pipe make a conversation rather than an interruption. A thread of its own
     reads, one line ahead; it ends with the process where nothing comes, because reading a terminal cannot be broken
     off.
     """
@@ -52,7 +52,8 @@ class Typist:
         """Type the next line after a step, if there is one and its time has come."""
         if not isinstance(event, TickDone) or self._session is None or self._is_over:
             return
-        self._quiet_ticks = self._quiet_ticks + 1 if self._session.is_idle else 0
+        is_users_turn = self._session.is_idle or self._session.awaits_user
+        self._quiet_ticks = self._quiet_ticks + 1 if is_users_turn else 0
         if not self._waits or self._quiet_ticks >= QUIET_TICKS:
             self._type_next(self._session)
 

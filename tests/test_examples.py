@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.redis
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QUESTION = EXAMPLES / "conversation/question.flac"
-TESTED = {"observe.py", "seats.py", "typed.py"}
+TESTED = {"ask_first.py", "observe.py", "seats.py", "typed.py"}
 
 
 def ask(text: str) -> Answer:
@@ -68,6 +70,35 @@ def test_typed_answers_what_a_tool_knows_and_says_what_it_does_not(run_example: 
     assert "12 percent of 250 is 30." in out
     assert "That is beyond me." in out
     assert out.index("beyond me") < out.index("I see.")
+
+
+@pytest.mark.model
+@pytest.mark.timeout(60)
+def test_ask_first_opens_a_door_only_after_a_yes(tmp_path: Path) -> None:
+    """With the real interaction model, which has to take what is typed for an answer."""
+    places = {
+        f"XDG_{name}_HOME": str(tmp_path / name.lower()) for name in ("STATE", "DATA", "CACHE", "CONFIG")
+    }
+    environment = {
+        **os.environ,
+        **places,
+        "HOME": str(tmp_path),
+        "MICROTURN_CACHE": str(cache_directory().parent),
+    }
+    lines = ["open the garage door", "yes please", "open the cellar door", "no thanks"]
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "ask_first.py"],
+        input="\n".join(lines),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=55,
+    )
+    said = [line.partition(" s  ")[2] for line in done.stdout.splitlines()]
+    assert said.index("Shall I open the garage door?") < said.index("The garage door is open.")
+    assert said.index("Shall I open the cellar door?") < said.index("All right, I haven't done it.")
+    assert "The cellar door is open." not in said
 
 
 def test_observe_counts_what_was_heard(run_example: RunExample) -> None:

@@ -8,13 +8,14 @@ from typing import TextIO
 
 import pytest
 
+from microturn.protocols import Delegate, Speech
 from microturn.runtime.beat import Tick
 from microturn.runtime.clock import VirtualClock
 from microturn.runtime.events import SpeechBegan, UserSaid
 from microturn.runtime.host import Host
 from microturn.runtime.ingress import Ingress
 from microturn.runtime.session import Session
-from microturn.runtime.testing import Answer, Listener, ScriptedBackground, ScriptedModel
+from microturn.runtime.testing import Answer, Listener, Result, ScriptedBackground, ScriptedModel
 from microturn.runtime.typist import Typist
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
@@ -52,6 +53,26 @@ async def test_a_line_from_a_pipe_waits_until_the_one_before_is_answered() -> No
     begun_ms = [event.at_ms for event in listener.seen(SpeechBegan)]
     assert all(said[n + 1].start_ms >= begun_ms[n] + 4 * 300 for n in range(2))
     assert len(listener.heard) == 3
+
+
+async def test_a_line_from_a_pipe_is_typed_when_a_question_waits_for_it() -> None:
+    typist, source = Typist(io.StringIO("send it?\nyes")), Ingress()
+    question = Speech(text="Shall I send this to Bob?", kind="question")
+    asked = Result(500, "partial", question, detail={"asks": "approval", "answer_within_s": 30.0})
+
+    def answer(text: str) -> Answer:
+        return Answer("One moment.", (Delegate(text, 0, 0),)) if text.endswith("?") else Answer()
+
+    clock = VirtualClock(lambda: typist.is_awaited)
+    host, listener = Host(ScriptedModel(answer=answer), clock), Listener()
+    background = ScriptedBackground(lambda _: [asked], host.beat.session_ms)
+    session = Session("s", source, background, observers=[typist, listener])
+    host.add(session)
+    typist.start(session, source)
+    await host.run(lambda tick: source.ended or tick.index > 200)
+    _, yes = (event.transcript for event in listener.seen(UserSaid))
+    _, began = listener.seen(SpeechBegan)
+    assert began.at_ms + 6 * 300 <= yes.start_ms <= began.at_ms + 6 * 300 + 1600
 
 
 async def test_a_person_at_a_terminal_need_not_wait() -> None:
