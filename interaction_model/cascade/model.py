@@ -162,7 +162,9 @@ class CascadeModel:
             if woven.interrupts:
                 session.over_speech.add(woven.item_id)
             session.mouth.say(woven.text, "woven", item_id=woven.item_id, urgent=woven.interrupts)
-        said = Slice() if session.is_holding else session.mouth.speak(OUTPUT_SAMPLES * step.count)
+        if step.count > 1:
+            session.mouth.pause()
+        said = Slice() if session.is_holding else session.mouth.speak(OUTPUT_SAMPLES)
         for utterance in said.utterances:
             session.last_said = utterance.text
         session.floor = self._floor(session, hearing, given.end_ms)

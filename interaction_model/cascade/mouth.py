@@ -150,6 +150,14 @@ class Mouth:
         self._urgent.clear()
         self._has_lead = False
 
+    def pause(self) -> None:
+        """Take in that what was said has run out: steps were missed, and the listener heard silence meanwhile.
+
+        What was not said in them is said from now on, one micro-turn at a time, or it would run ahead of the beat and
+        could not be stopped any more.
+        """
+        self._has_lead = False
+
     def speak(self, samples: int) -> Slice:
         """Say the next `samples` samples, a little more where speech begins; see `OUTPUT_LEAD_SAMPLES`."""
         if not self.is_speaking:

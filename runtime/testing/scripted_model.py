@@ -152,7 +152,9 @@ class ScriptedModel:
         transcripts, actions = self._listen(session, given)
         for woven in given.woven:
             session.mouth.say(woven.text, "woven", item_id=woven.item_id, urgent=woven.interrupts)
-        said = session.mouth.speak(OUTPUT_SAMPLES * count)
+        if count > 1:
+            session.mouth.pause()
+        said = session.mouth.speak(OUTPUT_SAMPLES)
         session.floor = self._floor(session, still, end_ms)
         return MicroTurnOutput(
             index=given.index,

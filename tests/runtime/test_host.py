@@ -9,10 +9,18 @@ import numpy as np
 import pytest
 
 from microturn.interaction_model import ModelSession
-from microturn.protocols import INPUT_RATE_HZ, MicroTurnInput, MicroTurnOutput, Samples
+from microturn.protocols import (
+    INPUT_RATE_HZ,
+    MICRO_TURN_MS,
+    OUTPUT_LEAD_SAMPLES,
+    OUTPUT_SAMPLES,
+    MicroTurnInput,
+    MicroTurnOutput,
+    Samples,
+)
 from microturn.runtime.beat import Tick
 from microturn.runtime.clock import VirtualClock
-from microturn.runtime.events import SpeechBegan, TickDone, UserSaid
+from microturn.runtime.events import SessionEvent, SpeechBegan, SpeechEnded, TickDone, UserSaid
 from microturn.runtime.host import Host
 from microturn.runtime.ingress import Ingress
 from microturn.runtime.session import Session
@@ -85,6 +93,30 @@ async def test_two_sessions_on_one_beat_hear_only_their_own_words() -> None:
     assert heard_first.heard == ["You said one."]
     assert heard_second.heard == ["You said two."]
     assert first.history.turns[0].text == "one"
+
+
+async def test_after_a_standstill_speech_goes_on_where_it_was_and_can_be_stopped_at_once() -> None:
+    clock = VirtualClock()
+    interrupts = UserLine(2200, 3000, "stop")
+    says = {"hello": Answer(" ".join(f"word{n}" for n in range(30)))}
+    host = Host(ScriptedModel([HELLO, interrupts], lambda text: says.get(text, Answer())), clock)
+    backlogs: list[int] = []
+
+    def stand_still(event: SessionEvent) -> None:
+        if isinstance(event, TickDone):
+            backlogs.append(session.playout.backlog_samples)
+            if event.index == 5:
+                clock._now += 0.7
+
+    listener = Listener()
+    session = Session("s", Ingress(), ScriptedBackground(), observers=[listener, stand_still])
+    host.add(session)
+    await host.run(until(15))
+    # The step that makes up comes between two beats, so the next one finds up to a micro-turn of speech unplayed.
+    assert max(backlogs) < 2 * OUTPUT_SAMPLES + OUTPUT_LEAD_SAMPLES
+    (ended,) = listener.seen(SpeechEnded)
+    assert ended.at_ms <= 2200 + 2 * MICRO_TURN_MS
+    assert 0 < ended.words_heard < 6
 
 
 async def test_a_late_step_is_made_up_and_no_sample_is_lost_or_repeated() -> None:
