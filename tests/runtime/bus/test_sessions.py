@@ -26,6 +26,7 @@ from microturn.runtime.bus import (
     reopening,
 )
 from microturn.runtime.bus.connection import open_clients
+from microturn.runtime.bus.inbox import Inbox
 from microturn.runtime.bus.keys import Keys
 from microturn.runtime.bus.raw import command
 from microturn.runtime.bus.scripts import ScriptName, Scripts
@@ -192,6 +193,40 @@ async def test_a_leftover_that_is_looked_up_while_its_session_is_reopened_is_not
         with anyio.move_on_after(0.2):
             given = await anext(left.events())
             raise AssertionError(f"{given} was given, which stands in the ledger")
+
+
+async def test_the_last_event_of_a_task_that_a_ledger_gave_is_not_given_again_when_it_is_read_later(
+    settings: BusSettings, package: MakePackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, take_in = Scripts.run, Inbox.take_in
+    may_read, may_acknowledge = anyio.Event(), anyio.Event()
+    may_read.set()
+
+    async def run_late(self: Scripts, name: ScriptName, *given: Any) -> list[str]:
+        if name == "acknowledge":
+            await may_acknowledge.wait()
+        return await run(self, name, *given)
+
+    async def take_in_late(self: Inbox, shard: int, entry_id: str, fields: dict[str, str]) -> None:
+        await may_read.wait()
+        await take_in(self, shard, entry_id, fields)
+
+    monkeypatch.setattr(Scripts, "run", run_late)
+    monkeypatch.setattr(Inbox, "take_in", take_in_late)
+    async with open_delegation_port(settings) as port, open_worker_port(settings) as worker:
+        await port.submit(package("a"))
+        await take(port, 1)
+        may_read = anyio.Event()
+        await begin(worker)
+        await worker.emit("a", 1, [final("a", 1)], finish=True)
+        ledger = await port.reopen("session")
+        assert [event.seq for event in ledger.promises[0].events] == [0, 1]
+        port.acknowledge_nowait("a", 1)
+        may_read.set()
+        with anyio.move_on_after(0.3):
+            given = await anext(port.events())
+            raise AssertionError(f"{given} was given, which stands in the ledger")
+        may_acknowledge.set()
 
 
 async def test_whatever_a_runtime_says_of_a_session_that_it_lost_is_refused(
