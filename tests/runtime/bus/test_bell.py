@@ -127,7 +127,7 @@ async def test_the_bell_is_heard_again_after_an_outage(settings: BusSettings, pa
             async def ring() -> None:
                 for number in itertools.count(1):  # what rings before the worker listens again is not heard
                     await anyio.sleep(0.2)
-                    await port.answer("a", number, "yes")
+                    await port.update("a", f"no, {number}")
 
             with anyio.fail_after(10):
                 async with anyio.create_task_group() as tasks:
