@@ -89,7 +89,9 @@ class Inbox:
         entries = track.settle(seq)
         if track.is_over:
             del self.tracks[task_id]
-            self._note_ended(task_id)  # its last event may be known from a ledger, and still unread in the inbox
+            self._note_ended(
+                task_id
+            )  # its last event may be known from a ledger, and still unread in the inbox
         self._remove(task_id, track, seq, entries)
 
     def end_here(self, task_id: str, kind: EventKind, reason: str) -> None:
