@@ -7,7 +7,7 @@ OUT ?= out
 DELEGATIONS ?= 1000
 SEED ?= 1
 
-.PHONY: help setup talk test check bench bench-delegation bench-tracing bench-tools bench-engines chaos lock clean
+.PHONY: help setup setup-native talk test check bench bench-delegation bench-tracing bench-tools bench-engines chaos lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
@@ -24,15 +24,23 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	$(BIN)/microturn weights fetch speech
 	@touch $@
 
+setup-native: $(VENV)/.ready-native  ## Add what the native model and its kernels need: PyTorch, Triton.
+
+# PyTorch is pinned by its version and not by a hash: which build is right (CPU or CUDA) depends on the machine.
+$(VENV)/.ready-native: $(VENV)/.ready requirements-native.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-native.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@touch $@
+
 talk: setup  ## Play a person's side of a conversation to the assistant, and record both.
 	$(BIN)/microturn weights fetch agent
 	@mkdir -p $(OUT)
 	MICROTURN_DOCUMENTS=examples/documents $(BIN)/microturn talk --input $(INPUT) --output $(OUT)/conversation.wav --timeline $(OUT)/timeline.png
 
-test: setup  ## Run the tests.
+test: setup-native  ## Run the tests.
 	$(BIN)/python -m pytest -q
 
-check: setup  ## Lint, types, layers.
+check: setup-native  ## Lint, types, layers.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -61,6 +69,8 @@ lock:  ## Pin all dependencies anew (needs uv).
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet \
 	  --extra speech --extra local-llm --extra agents --extra anthropic --extra gemini --extra mcp \
 	  --extra telemetry --extra sandbox --extra dev -o requirements.lock
+	uv pip compile requirements-native.in --universal --python-version 3.11 --generate-hashes --no-header --quiet \
+	  --constraint requirements.lock -o requirements-native.lock
 
 clean:  ## Remove what was made here.
 	rm -rf $(VENV) $(OUT) build dist *.egg-info

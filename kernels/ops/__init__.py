@@ -1,0 +1,1 @@
+"""The operators: one definition each, with shapes, units and errors, for every device."""

@@ -1,0 +1,1 @@
+"""Choosing tiles: the tables that ship, the sweep that makes them, and the compile gate that checks them."""
