@@ -27,6 +27,7 @@ from microturn.background_agent.limits import RunLimits as RunLimits
 from microturn.background_agent.limits import TokenPrices as TokenPrices
 from microturn.background_agent.loop_engine import LoopEngine as LoopEngine
 from microturn.background_agent.parent_watch import die_with_parent as die_with_parent
+from microturn.background_agent.parent_watch import end_child as end_child
 from microturn.background_agent.profile import LOCAL as LOCAL
 from microturn.background_agent.profile import REMOTE as REMOTE
 from microturn.background_agent.profile import REMOTE_JSON as REMOTE_JSON
@@ -77,5 +78,6 @@ __all__ = (
     "choose_agents",
     "choose_model",
     "die_with_parent",
+    "end_child",
     "engine_from_environment",
 )

@@ -21,11 +21,11 @@ from anyio.streams.text import TextReceiveStream
 
 from microturn.background_agent._errors import LocalModelError
 from microturn.background_agent.chat_client import Address
+from microturn.background_agent.parent_watch import end_child
 from microturn.background_agent.profile import DEFAULT_CONTEXT_TOKENS
 
 START_LIMIT_S = 120.0
 """Longest wait for a model to load: a cold disk and a busy machine."""
-_STOP_LIMIT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,7 @@ class LocalModel:
         """End the server, if it runs."""
         process, self._process = self._process, None
         if process is not None:
-            with anyio.CancelScope(shield=True):
-                await _stop(process)
+            await end_child(process)
 
     def _present(self) -> _Ready:
         if self._ready is None:
@@ -165,14 +164,3 @@ async def _first_line(process: Process) -> str:
         if "\n" in text:
             return text.partition("\n")[0]
     return ""
-
-
-async def _stop(process: Process) -> None:
-    """Ask the child to end, and kill it where it does not."""
-    if process.returncode is None:
-        process.terminate()
-        with anyio.move_on_after(_STOP_LIMIT_S):
-            await process.wait()
-    if process.returncode is None:
-        process.kill()
-    await process.aclose()

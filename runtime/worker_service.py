@@ -26,7 +26,7 @@ import platformdirs
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
-from microturn.background_agent import AgentEngine, ReflexEngine, Worker, engine_from_environment
+from microturn.background_agent import AgentEngine, ReflexEngine, Worker, end_child, engine_from_environment
 from microturn.protocols import UnavailableError, UserError
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.settings import BusSettings
@@ -128,8 +128,7 @@ async def worker_process(settings: BusSettings) -> AsyncIterator[int]:
             tasks.start_soon(_replace_dead, running, settings, log, name="worker keeper")
             yield running[0].pid
     finally:
-        with anyio.CancelScope(shield=True):
-            await _end(running[0])
+        await end_child(running[0])  # what it has not finished goes to another
 
 
 def _new_log() -> Path:
@@ -197,17 +196,6 @@ def _is_ready(line: str) -> bool:
 def _tail(log: Path) -> str:
     lines = log.read_text("utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
     return "\n".join(lines) or "(nothing)"
-
-
-async def _end(process: Process) -> None:
-    """Ask the worker to end, and kill it where it does not: what it has not finished goes to another."""
-    if process.returncode is None:
-        process.terminate()
-        with anyio.move_on_after(2.0):
-            await process.wait()
-    if process.returncode is None:
-        process.kill()
-    await process.aclose()
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ import anyio
 import platformdirs
 from anyio.abc import Process
 
+from microturn.background_agent import end_child
 from microturn.protocols import UnavailableError
 from microturn.runtime._errors import MissingExtraError, ViewerRefusedError
 from microturn.runtime.telemetry.viewer_cell import REFUSED
@@ -57,8 +58,7 @@ async def trace_viewer(port: int = 0) -> AsyncIterator[str]:
             await _await_ready(process)
             yield address
         finally:
-            with anyio.CancelScope(shield=True):
-                await _end(process)
+            await end_child(process)
 
 
 def find_viewer() -> str | None:
@@ -106,13 +106,3 @@ async def _complaint(process: Process) -> str:
         await process.wait()
     lines = said.decode(errors="replace").split("\n")
     return next((line for line in reversed(lines) if line.strip()), f"it was silent for {START_LIMIT_S:g} s")
-
-
-async def _end(process: Process) -> None:
-    if process.returncode is None:
-        process.terminate()
-        with anyio.move_on_after(2.0):
-            await process.wait()
-    if process.returncode is None:
-        process.kill()
-    await process.aclose()
