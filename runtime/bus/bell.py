@@ -14,10 +14,10 @@ import anyio
 from anyio.abc import TaskGroup
 from redis.exceptions import RedisError
 
-from microturn.runtime.bus.connection import LONGEST_READ_S, Clients
+from microturn.runtime.bus.connection import Clients
 from microturn.runtime.bus.keys import Keys
 from microturn.runtime.bus.patience import Backoff
-from microturn.runtime.bus.raw import command, entries_by_stream
+from microturn.runtime.bus.raw import read_streams
 from microturn.runtime.bus.settings import BusSettings
 
 
@@ -69,14 +69,9 @@ class Bell:
                 backoff.reset()
 
     async def _listen_once(self, streams: list[str]) -> None:
-        with anyio.fail_after(LONGEST_READ_S + self._settings.command_timeout_s):
-            reply = await command(
-                self._clients.blocking,
-                *("XREAD", "BLOCK", round(LONGEST_READ_S * 1000)),
-                *("STREAMS", *streams, *(self._last_ids[stream] for stream in streams)),
-                key=streams[0],
-            )
-        for stream, entries in entries_by_stream(reply):
+        last_ids = {stream: self._last_ids[stream] for stream in streams}
+        patience_s = self._settings.command_timeout_s
+        for stream, entries in await read_streams(self._clients.blocking, last_ids, patience_s=patience_s):
             for entry_id, fields in entries:
                 self._last_ids[stream] = entry_id
                 self._on_ring(fields.get("task", ""))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
+import anyio
 from redis.exceptions import InvalidResponse
 
+from microturn.runtime.bus.connection import LONGEST_READ_S
 from microturn.runtime.bus.exchange import Argument
 from microturn.runtime.bus.link import Link
 
@@ -20,6 +23,32 @@ async def command(link: Link, *args: Argument, key: str | None = None) -> object
         redis.exceptions.RedisError: the server did not answer, or refused.
     """
     return await link.send(*args, key=key)
+
+
+async def read_streams(
+    link: Link, last_ids: Mapping[str, str], *, patience_s: float, count: int | None = None
+) -> list[tuple[str, list[Entry]]]:
+    """Wait for entries of streams that one server has, `LONGEST_READ_S` at most; what comes back may be empty.
+
+    Args:
+        link: A client for reads that wait.
+        last_ids: What is read of each stream is what follows this id.
+        patience_s: How long the answer may take beyond the wait.
+        count: Most entries of one stream; as many as there are without.
+
+    Raises:
+        TimeoutError: there was no answer in time.
+        redis.exceptions.RedisError: the server did not answer, or refused.
+    """
+    limit = () if count is None else ("COUNT", count)
+    with anyio.fail_after(LONGEST_READ_S + patience_s):
+        reply = await command(
+            link,
+            *("XREAD", *limit, "BLOCK", round(LONGEST_READ_S * 1000)),
+            *("STREAMS", *last_ids, *last_ids.values()),
+            key=next(iter(last_ids)),
+        )
+    return entries_by_stream(reply)
 
 
 def entries_by_stream(reply: object) -> list[tuple[str, list[Entry]]]:
