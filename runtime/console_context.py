@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
-from datetime import datetime
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 from rich.console import Console
 
-from microturn.protocols import ContextPackage, Speech
-from microturn.tools import ToolContext, ToolFailed
-
-DEADLINE_S = 3600.0
+from microturn.protocols import Speech
+from microturn.tools import ToolContext, ToolFailed, standalone_package
 
 
 def console_context(console: Console, data_dir: Path) -> ToolContext:
@@ -37,23 +33,14 @@ def console_context(console: Console, data_dir: Path) -> ToolContext:
             return await anyio.to_thread.run_sync(_read_line, abandon_on_cancel=True)
         raise ToolFailed("the user did not answer in time")
 
-    task = f"console-{uuid.uuid4()}"
+    package = standalone_package("console", "a call from the command line")
     return ToolContext(
-        package=ContextPackage(
-            task_id=task,
-            session_id="console",
-            idempotency_key=task,
-            intent="a call from the command line",
-            said_start_ms=0,
-            said_end_ms=0,
-            local_time=datetime.now().astimezone().isoformat(timespec="seconds"),
-            deadline_s=DEADLINE_S,
-        ),
+        package=package,
         progress=progress,
         say=say,
         ask=ask,
         data_dir=data_dir,
-        idempotency_key=ToolContext.key(task, 0),
+        idempotency_key=ToolContext.key(package.task_id, 0),
     )
 
 

@@ -13,6 +13,7 @@ from microturn.tools.context import Ask as Ask
 from microturn.tools.context import Load as Load
 from microturn.tools.context import ToolContext as ToolContext
 from microturn.tools.context import nothing_kept as nothing_kept
+from microturn.tools.context import standalone_package as standalone_package
 from microturn.tools.decorator import AnyTool as AnyTool
 from microturn.tools.decorator import Tool as Tool
 from microturn.tools.decorator import tool as tool
@@ -48,5 +49,6 @@ __all__ = (
     "cap",
     "clean",
     "nothing_kept",
+    "standalone_package",
     "tool",
 )

@@ -6,9 +6,11 @@ Knows nothing of how progress or speech travels: whoever calls the registry hand
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -21,6 +23,8 @@ from microturn.tools.text import clean, one_line
 PROGRESS_LIMIT_CHARS = 500
 SPEECH_LIMIT_CHARS = 1000
 QUESTION_LIMIT_CHARS = 500
+STANDALONE_DEADLINE_S = 3600.0
+"""For a call outside a conversation, where nobody waits for words."""
 
 Load: TypeAlias = Callable[[Reference], Awaitable[bytes]]
 """Loads what a reference of the package stands for.
@@ -102,6 +106,26 @@ class ToolContext:
                 return await self.ask(one_line(question, QUESTION_LIMIT_CHARS), timeout_s=timeout_s)
 
         return replace(self, progress=progress, say=say, ask=ask)
+
+
+def standalone_package(origin: str, intent: str) -> ContextPackage:
+    """Make the task for one call outside a conversation, asked for now.
+
+    Args:
+        origin: Where the call comes from, in one word; it stands for the session.
+        intent: What it is, in place of what a user wants.
+    """
+    task_id = f"{origin}-{uuid.uuid4()}"
+    return ContextPackage(
+        task_id=task_id,
+        session_id=origin,
+        idempotency_key=task_id,
+        intent=intent,
+        said_start_ms=0,
+        said_end_ms=0,
+        local_time=datetime.now().astimezone().isoformat(timespec="seconds"),
+        deadline_s=STANDALONE_DEADLINE_S,
+    )
 
 
 class _Standstill:

@@ -8,17 +8,15 @@ because the registry does not know whether the client's user was asked.
 from __future__ import annotations
 
 import socket
-import uuid
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
 import uvicorn
 
 from microturn._version import __version__
-from microturn.protocols import ContextPackage, Speech, ToolSpec, UserError
+from microturn.protocols import Speech, ToolSpec, UserError
 from microturn.tools._errors import ToolFailed
-from microturn.tools.context import ToolContext
+from microturn.tools.context import ToolContext, standalone_package
 from microturn.tools.mcp.sdk import Server, ServerRequestContext, stdio_server, types
 from microturn.tools.registry import ToolRegistry
 
@@ -101,22 +99,13 @@ class ToolServer:
                 )
             await progress(speech.text)
 
-        task = f"mcp-{uuid.uuid4()}"
+        package = standalone_package("mcp", "a call by an MCP client")
         return ToolContext(
-            package=ContextPackage(
-                task_id=task,
-                session_id="mcp",
-                idempotency_key=task,
-                intent="a call by an MCP client",
-                said_start_ms=0,
-                said_end_ms=0,
-                local_time=datetime.now().astimezone().isoformat(timespec="seconds"),
-                deadline_s=3600,
-            ),
+            package=package,
             progress=progress,
             say=say,
             data_dir=self._data_dir,
-            idempotency_key=ToolContext.key(task, 0),
+            idempotency_key=ToolContext.key(package.task_id, 0),
         )
 
 
