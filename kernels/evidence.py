@@ -45,7 +45,9 @@ def same_bits(left: Tensor, right: Tensor) -> bool:
     """Whether two tensors have the same shape, dtype and bits; NaNs are compared by their bits too."""
     if left.shape != right.shape or left.dtype != right.dtype:
         return False
-    return torch.equal(left.contiguous().view(torch.uint8), right.contiguous().view(torch.uint8))
+    return torch.equal(
+        left.reshape(-1).contiguous().view(torch.uint8), right.reshape(-1).contiguous().view(torch.uint8)
+    )
 
 
 def row_evidence(
