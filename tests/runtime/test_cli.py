@@ -10,7 +10,6 @@ import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -20,7 +19,6 @@ import soundfile
 
 from microturn import __version__
 from microturn.protocols import Samples
-from microturn.runtime import cli
 from microturn.runtime.audio_device import DeviceNames
 from microturn.runtime.bus import BusSettings, EmbeddedServer
 from microturn.runtime.bus.connection import open_clients
@@ -30,38 +28,11 @@ from microturn.runtime.events import SessionEvent, TickDone
 from microturn.runtime.hub import open_hub
 from microturn.runtime.testing import ScriptedModel
 from microturn.weights import WEIGHTS
+from tests.runtime.conftest import Done, Run
 
 pytestmark = pytest.mark.redis
 
 QUESTION = Path(__file__).parents[2] / "examples/conversation/question.flac"
-
-
-@dataclass
-class Done:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `microturn` with these arguments, as a shell does but for the process."""
-
-    def call(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["microturn", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-            raise SystemExit(0)
-        out, err = capsys.readouterr()
-        code = ended.value.code
-        return Done(code if isinstance(code, int) else 0, out, err)
-
-    return call
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -30,19 +30,9 @@ from microturn.runtime.bus.keys import Keys
 from microturn.runtime.bus.overview import open_observer
 from microturn.runtime.bus.raw import command
 from microturn.runtime.bus.status_board import posting_status
-from microturn.runtime.cli import main
+from tests.runtime.conftest import Run
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("home")]
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
 
 
 @pytest.fixture
@@ -51,26 +41,12 @@ def tenant(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def run(
-    redis_server: EmbeddedServer,
-    tenant: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Run:
+def run(run: Run, redis_server: EmbeddedServer, tenant: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command against the server, as this test's tenant."""
     monkeypatch.setenv("MICROTURN_REDIS_URL", redis_server.url)
     monkeypatch.setenv("MICROTURN_TENANT", tenant)
     monkeypatch.setenv("COLUMNS", "80")
-
-    def call(*words: str) -> Done:
-        monkeypatch.setattr("sys.argv", ["microturn", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        code = ended.value.code
-        return Done(code if isinstance(code, int) else 0, out, err)
-
-    return call
+    return run
 
 
 @pytest.fixture

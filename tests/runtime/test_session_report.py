@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import anyio
 import pytest
@@ -20,11 +16,11 @@ from microturn.protocols import (
     SessionLedger,
     Speech,
 )
-from microturn.runtime import cli
 from microturn.runtime.bus import BusSettings, EmbeddedServer, open_delegation_port
 from microturn.runtime.bus.access import access_rules
 from microturn.runtime.bus.worker_port import open_worker_port
 from microturn.runtime.session_report import table, transcript
+from tests.runtime.conftest import Run
 
 pytestmark = pytest.mark.redis
 
@@ -87,27 +83,11 @@ def test_on_request_the_words_are_shown_with_a_bar_where_the_hearing_ended() -> 
     ]
 
 
-@dataclass
-class Done:
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def run(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
-    def call(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["microturn", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "120")
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-            raise SystemExit(0)
-        out, err = capsys.readouterr()
-        return Done(ended.value.code if isinstance(ended.value.code, int) else 0, out, err)
-
-    return call
+def run(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """As everywhere, on a wide terminal."""
+    monkeypatch.setenv("COLUMNS", "120")
+    return run
 
 
 async def make_session(settings: BusSettings) -> None:
@@ -132,7 +112,7 @@ async def make_session(settings: BusSettings) -> None:
 
 
 def test_a_session_of_a_process_that_is_gone_can_be_looked_into(
-    run: Callable[..., Done], redis_server: EmbeddedServer
+    run: Run, redis_server: EmbeddedServer
 ) -> None:
     anyio.run(make_session, BusSettings(redis_server.url, tenant="looked-into"))
     arguments = ("session", "show", "kitchen", "--redis", redis_server.url, "--tenant", "looked-into")
@@ -144,9 +124,7 @@ def test_a_session_of_a_process_that_is_gone_can_be_looked_into(
     assert f"1: | {SECRET}" in run(*arguments, "--words").out
 
 
-def test_a_session_that_nobody_knows_is_one_clear_sentence(
-    run: Callable[..., Done], redis_server: EmbeddedServer
-) -> None:
+def test_a_session_that_nobody_knows_is_one_clear_sentence(run: Run, redis_server: EmbeddedServer) -> None:
     done = run("session", "show", "nothing", "--redis", redis_server.url)
     assert done.code == 1
     assert done.err.count("\n") == 1
@@ -154,7 +132,7 @@ def test_a_session_that_nobody_knows_is_one_clear_sentence(
 
 
 def test_an_id_that_no_session_can_have_is_refused_before_anything_is_started(
-    run: Callable[..., Done],
+    run: Run,
 ) -> None:
     done = run("talk", "--session", "no spaces", "--text")
     assert done.code == 1
@@ -162,7 +140,7 @@ def test_an_id_that_no_session_can_have_is_refused_before_anything_is_started(
     assert "'no spaces'" in done.err
 
 
-def test_the_rules_for_a_tenant_are_printed_as_one_line_that_can_be_pasted(run: Callable[..., Done]) -> None:
+def test_the_rules_for_a_tenant_are_printed_as_one_line_that_can_be_pasted(run: Run) -> None:
     done = run("bus", "rules", "acme")
     assert done.code == 0
     assert done.out == access_rules("acme") + "\n"
@@ -172,6 +150,6 @@ def test_the_rules_for_a_tenant_are_printed_as_one_line_that_can_be_pasted(run: 
     assert "'a*b'" in refused.err
 
 
-def test_help_names_what_can_be_shown(run: Callable[..., Done]) -> None:
+def test_help_names_what_can_be_shown(run: Run) -> None:
     assert "show" in run("session", "--help").out
     assert "--session" in run("talk", "--help").out

@@ -2,57 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import pytest
 
-from microturn.runtime import cli
 from microturn.runtime.tool_arguments import read_arguments
 from microturn.tools import ToolRegistry, tool
 from microturn.tools.builtin import calculator
 from microturn.tools.mcp import McpServers, Pins
 from microturn.tools.testing import make_context
+from tests.runtime.conftest import Done, Run
 
 pytestmark = pytest.mark.unit
 
 CRUDE = Path(__file__).parents[1] / "tools/mcp/crude_server.py"
 
 
-@dataclass
-class Done:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
-
-
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `microturn tools` with these arguments, as a shell does but for the process."""
-    for variable in ("XDG_DATA_HOME", "XDG_STATE_HOME"):
-        monkeypatch.setenv(variable, str(tmp_path / variable))
-
-    def call(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["microturn", "tools", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return Done(int(ended.value.code or 0), out, err)
-
-    return call
+def run(run: Run) -> Run:
+    """Runs `microturn tools` with these arguments."""
+    return functools.partial(run, "tools")
 
 
 @pytest.fixture
