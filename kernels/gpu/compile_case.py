@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from triton.compiler import ASTSource
@@ -41,8 +41,6 @@ class CompileCase:
     expects_wide_loads: bool = True
     """The SASS must load 16 bytes at a time from global memory (or copy tiles by TMA)."""
     max_registers: int = 255
-    tags: Mapping[str, str] = field(default_factory=dict)
-    """What a report may want to group by."""
 
     def source(self) -> ASTSource:
         """The input of `triton.compile`; its options are `options()`."""

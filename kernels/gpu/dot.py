@@ -1,0 +1,52 @@
+"""The product of two tiles, on the operand order that `tuning.mma_class` asks for."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def empty_sum(ROWS: tl.constexpr, COLUMNS: tl.constexpr, SWAP: tl.constexpr):
+    """The accumulator's start: float32 zeros `(ROWS, COLUMNS)`, transposed under SWAP."""
+    if SWAP:
+        zeros = tl.zeros((COLUMNS, ROWS), dtype=tl.float32)
+    else:
+        zeros = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
+    return zeros
+
+
+@triton.jit
+def add_product(total, x, weight, SWAP: tl.constexpr, INTERPRET: tl.constexpr):
+    """`total + x @ weight.T` for x (ROWS, DEPTH) and weight (COLUMNS, DEPTH), one chain in ascending depth.
+
+    Under SWAP the accumulator is `weight @ x.T`: the weight is the operand with 64 rows or more that Hopper's warpgroup
+    multiply wants, and a few tokens are the other one. Triton's interpreter multiplies bfloat16 wrongly, hence the
+    conversion there.
+    """
+    if INTERPRET:
+        x = x.to(tl.float32)
+        weight = weight.to(tl.float32)
+    if SWAP:
+        total = tl.dot(weight, tl.trans(x), total, input_precision="ieee")
+    else:
+        total = tl.dot(x, tl.trans(weight), total, input_precision="ieee")
+    return total
+
+
+@triton.jit
+def by_rows(total, SWAP: tl.constexpr):
+    """The accumulator as `(ROWS, COLUMNS)`."""
+    if SWAP:
+        total = tl.trans(total)
+    return total
+
+
+@triton.jit
+def tile_place(tile, row_tiles, column_tiles, GROUP: tl.constexpr):
+    """`(row tile, column tile)` of a tile's number: GROUP row tiles go through the columns side by side."""
+    in_group = GROUP * column_tiles
+    first = (tile // in_group) * GROUP
+    height = tl.minimum(row_tiles - first, GROUP)
+    inside = tile % in_group
+    return first + inside % height, inside // height
