@@ -22,7 +22,7 @@ from microturn.background_agent import (
 from microturn.background_agent.scripted_model import Say, scripted_model
 from microturn.protocols import ContextPackage, UserError
 from microturn.tools import ToolRegistry
-from tests.background_agent.contract.stage import Sent, package
+from tests.background_agent.stand_ins import Sent, package
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 
@@ -113,7 +113,7 @@ async def test_a_task_goes_to_the_agent_it_names_and_else_to_the_default(
     sent = Sent()
     with caplog.at_level(logging.WARNING):
         for name in ("deep", "default", "fast", "fast"):
-            task = package().model_copy(update={"agent": name})
+            task = package(agent=name)
             await roster.run(task, ToolRegistry(), sent, Control())
     assert [event.text for event in sent.events] == ["deep", "default", "default", "default"]
     assert len(caplog.records) == 1
@@ -140,7 +140,7 @@ async def test_agents_of_a_file_answer_on_their_own_servers(
             monkeypatch.setenv(name, value)
         async with engine_from_environment() as roster:
             for agent in ("default", "deep"):
-                task = package().model_copy(update={"agent": agent})
+                task = package(agent=agent)
                 await roster.run(task, ToolRegistry(), sent, Control())
     assert [event.text for event in sent.events] == ["Quick.", "Thorough."]
     assert [event.detail["model"] for event in sent.events] == ["q", "t"]

@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
@@ -23,17 +22,14 @@ from microturn.background_agent import (
 )
 from microturn.background_agent.approval import CUT_OFF, NOTHING, ONCE_MORE, VALUE_CHARS, approval_question
 from microturn.background_agent.attempt import Attempt
-from microturn.background_agent.effect_guard import EffectGuard
 from microturn.background_agent.journal import Journal
-from microturn.background_agent.narrator import Narrator
 from microturn.background_agent.reflex_engine import NOT_DONE
 from microturn.background_agent.scripted_model import CallTools, Say, scripted_model
 from microturn.background_agent.testing import InMemoryWorkerBus, TaskRecord
-from microturn.background_agent.tool_runner import ToolRunner
-from microturn.background_agent.transcript import Call, Outcome
-from microturn.background_agent.work_clock import WorkClock
+from microturn.background_agent.transcript import Outcome
 from microturn.protocols import ContextPackage, DelegationEvent, Receipt, ReceiptState, ToolSpec
 from microturn.tools import Phrase, ToolContext, ToolRegistry, tool
+from tests.background_agent.stand_ins import package, resume_or_call
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 
@@ -53,23 +49,7 @@ class CallsOnce:
         self.outcomes: list[Outcome] = []
 
     async def run(self, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control) -> None:
-        journal = Journal.read(control.emitted, control.revision)
-        with TemporaryDirectory() as folder:
-            runner = ToolRunner(
-                package,
-                tools,
-                emit,
-                narrator=Narrator(package.task_id, emit, control),
-                guard=EffectGuard(package),
-                data_dir=Path(folder),
-                journal=journal,
-                control=control,
-                clock=WorkClock(),
-            )
-            self.outcomes = await runner.resume()
-            if not self.outcomes:
-                calls = [Call(journal.next_index + n, *call) for n, call in enumerate(self.calls)]
-                self.outcomes = [outcome for outcome, _ in await runner.run(calls)]
+        self.outcomes = await resume_or_call(package, tools, emit, control, self.calls)
         control.news()
         await emit("final", text=self.outcomes[-1].text)
 
@@ -109,7 +89,7 @@ class World:
     async def attempt(self) -> AsyncIterator[None]:
         """An attempt at the task; a block that ends before it kills its worker."""
         if "t" not in self.bus.tasks:
-            await self.bus.submit(package())
+            await self.bus.submit(package("send hello to Bob, book a table"))
         else:
             await self.bus.redeliver("t")
         entry = await self.bus.take()
@@ -139,19 +119,6 @@ class World:
     def becomes(self, event: DelegationEvent, state: ReceiptState) -> None:
         """Say what became of the words of an event."""
         self.bus.receipt(Receipt(task_id="t", seq=event.seq, state=state, session_ms=0))
-
-
-def package(intent: str = "send hello to Bob, book a table") -> ContextPackage:
-    return ContextPackage(
-        task_id="t",
-        session_id="s",
-        idempotency_key="t",
-        intent=intent,
-        said_start_ms=0,
-        said_end_ms=1000,
-        local_time="2026-11-22T16:45:00+01:00",
-        deadline_s=30,
-    )
 
 
 async def test_a_call_is_made_once_the_user_says_yes() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 import anyio
 import anyio.lowlevel
@@ -15,7 +15,6 @@ from microturn.background_agent.event_sender import MOST_WAITING
 from microturn.background_agent.testing import InMemoryWorkerBus, TaskRecord
 from microturn.protocols import (
     INLINE_LIMIT_BYTES,
-    ContextPackage,
     DelegationEvent,
     EventKind,
     Receipt,
@@ -23,33 +22,9 @@ from microturn.protocols import (
     UnavailableError,
 )
 from microturn.tools import ToolRegistry
+from tests.background_agent.stand_ins import Behaviour, OneWayEngine, package
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
-
-Behaviour = Callable[[Emit, Control], Awaitable[None]]
-
-
-class OneWayEngine:
-    """An engine that does what a function says."""
-
-    def __init__(self, behaviour: Behaviour) -> None:
-        self._behaviour = behaviour
-
-    async def run(self, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control) -> None:
-        await self._behaviour(emit, control)
-
-
-def package(deadline_s: float = 10.0) -> ContextPackage:
-    return ContextPackage(
-        task_id="t",
-        session_id="s",
-        idempotency_key="t",
-        intent="what does the machine cost",
-        said_start_ms=0,
-        said_end_ms=1000,
-        local_time="2026-11-22T16:45:00+01:00",
-        deadline_s=deadline_s,
-    )
 
 
 class Stage:
@@ -57,7 +32,7 @@ class Stage:
 
     def __init__(self, deadline_s: float = 10.0) -> None:
         self.bus = InMemoryWorkerBus()
-        self.package = package(deadline_s)
+        self.package = package(deadline_s=deadline_s)
 
     @property
     def record(self) -> TaskRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from itertools import pairwise
 
@@ -17,8 +18,9 @@ from microturn.background_agent.framing import frame_outcome, frame_result
 from microturn.background_agent.profile import LOCAL, REMOTE, REMOTE_JSON
 from microturn.background_agent.prompt import EXAMPLES, examples_for, system_prompt, task_text
 from microturn.background_agent.transcript import Answer, Call, Calls, Entry, Malformed, Outcome, Said, Task
-from microturn.protocols import ContextPackage, RunningDelegation, ToolSpec, TurnRecord
+from microturn.protocols import RunningDelegation, ToolSpec, TurnRecord
 from microturn.tools import ToolRegistry
+from tests.background_agent.stand_ins import package
 
 pytestmark = pytest.mark.unit
 
@@ -32,20 +34,7 @@ PARAMETERS: dict[str, JsonValue] = {
     "$defs": {"Place": {"type": "object", "properties": {"name": {"type": "string"}}}},
 }
 SPEC = ToolSpec(name="visit", description="Visit a place.\n\nMore on that.", parameters=PARAMETERS)
-
-
-def package(**changes: object) -> ContextPackage:
-    fields: dict[str, object] = {
-        "task_id": "t",
-        "session_id": "s",
-        "idempotency_key": "t",
-        "intent": "what about tomorrow",
-        "said_start_ms": 0,
-        "said_end_ms": 1,
-        "local_time": "2026-11-22T16:45:00+01:00",
-        "deadline_s": 60,
-    }
-    return ContextPackage.model_validate(fields | changes)
+task = functools.partial(package, "what about tomorrow")
 
 
 def test_definitions_of_tools_are_moved_to_the_root_under_names_of_their_own() -> None:
@@ -96,7 +85,7 @@ def test_the_task_comes_with_what_fits_of_the_conversation_and_only_what_was_hea
         ),
     )
     running = (RunningDelegation(task_id="r", intent="set a timer", state="running"),)
-    text = task_text(package(history=history, running=running, language="de"), 600)
+    text = task_text(task(history=history, running=running, language="de"), 600)
     assert text.splitlines() == [
         "Now: Sunday 22 November 2026, 16:45",
         "Answer in this language: de",
@@ -112,7 +101,7 @@ def test_a_long_conversation_stays_within_the_room() -> None:
     history = tuple(
         TurnRecord(speaker="user", text="words " * 20, start_ms=n, end_ms=n + 1) for n in range(50)
     )
-    assert len(task_text(package(history=history), 900)) < 1100
+    assert len(task_text(task(history=history), 900)) < 1100
 
 
 WEATHER: dict[str, JsonValue] = {
@@ -123,7 +112,7 @@ WEATHER: dict[str, JsonValue] = {
 
 
 def test_what_a_tool_said_in_an_earlier_task_comes_framed_with_its_age_and_arguments() -> None:
-    text = task_text(package(tool_state={"weather": WEATHER}, said_end_ms=1_000), 900)
+    text = task_text(task(tool_state={"weather": WEATHER}, said_end_ms=1_000), 900)
     assert text.splitlines() == [
         "Now: Sunday 22 November 2026, 16:45",
         "Earlier results, maybe out of date:",
@@ -139,7 +128,7 @@ def test_of_earlier_results_the_newest_stay_and_leave_most_of_the_room_to_the_co
         f"tool_{n}": {"result": f"result {n} " + "word " * 100, "time_ms": 0} for n in range(8)
     }
     turns = tuple(TurnRecord(speaker="user", text="words " * 20, start_ms=n, end_ms=n) for n in range(50))
-    text = task_text(package(tool_state=known, history=turns), 4_000)
+    text = task_text(task(tool_state=known, history=turns), 4_000)
     shown = [n for n in range(8) if f'tool="tool_{n}"' in text]
     assert shown == [5, 6, 7]
     assert text.count("user: ") >= 22
@@ -154,7 +143,7 @@ def test_earlier_results_of_another_shape_are_passed_over() -> None:
         "d": ["x"],
         "e": {"result": "fine", "time_ms": "noon", "arguments": [1]},
     }
-    framed = [line for line in task_text(package(tool_state=known), 900).splitlines() if "<" in line]
+    framed = [line for line in task_text(task(tool_state=known), 900).splitlines() if "<" in line]
     assert framed == ['<result tool="e">', "</result>"]
 
 
@@ -181,7 +170,7 @@ def test_an_earlier_result_can_neither_leave_its_frame_nor_pose_as_the_task(body
         f'page">{body}': {"result": body, "arguments": {body: body}, "time_ms": 0},
         "other": {"result": body},
     }
-    text = task_text(package(tool_state=known), 4_000)
+    text = task_text(task(tool_state=known), 4_000)
     assert text.count("<") == text.lower().count("<result tool=") + text.count("</result>") == 4
     assert "[INST]" not in text
     assert [line for line in text.splitlines() if line.startswith(("Task:", "user:"))] == [

@@ -26,8 +26,9 @@ from microturn.background_agent.engine_choice import (
     free_memory_bytes,
 )
 from microturn.background_agent.pydantic_engine import PydanticEngine
-from microturn.protocols import ContextPackage, ToolSpec, UserError
+from microturn.protocols import ToolSpec, UserError
 from microturn.weights import WeightFile, WeightMissingError
+from tests.background_agent.stand_ins import package
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 
@@ -175,18 +176,7 @@ READ = ToolSpec(name="weather", description="Tell the weather.", parameters={})
 def test_after_a_result_only_what_the_user_spoke_of_may_have_effects(
     intent: str, spec: ToolSpec, forbidden: bool
 ) -> None:
-    guard = EffectGuard(
-        ContextPackage(
-            task_id="t",
-            session_id="s",
-            idempotency_key="t",
-            intent=intent,
-            said_start_ms=0,
-            said_end_ms=1,
-            local_time="2026-11-22T16:45:00+01:00",
-            deadline_s=60,
-        )
-    )
+    guard = EffectGuard(package(intent))
     assert not guard.forbids(spec)
     guard.has_read("some page")
     assert guard.forbids(spec) is forbidden
@@ -206,15 +196,5 @@ def test_after_a_result_only_what_the_user_spoke_of_may_have_effects(
 def test_an_earlier_result_that_speaks_of_an_effect_does_not_cause_it(
     intent: str, result: str, forbidden: bool
 ) -> None:
-    package = ContextPackage(
-        task_id="t",
-        session_id="s",
-        idempotency_key="t",
-        intent=intent,
-        said_start_ms=0,
-        said_end_ms=1,
-        local_time="2026-11-22T16:45:00+01:00",
-        deadline_s=60,
-        tool_state={"read_web_page": {"result": result}},
-    )
-    assert EffectGuard(package).forbids(TIMER) is forbidden
+    known = {"read_web_page": {"result": result}}
+    assert EffectGuard(package(intent, tool_state=known)).forbids(TIMER) is forbidden

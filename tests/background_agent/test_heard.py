@@ -12,8 +12,9 @@ from pydantic import JsonValue
 from microturn.background_agent import LOCAL, ChatClient, Control, LoopEngine
 from microturn.background_agent.heard import heard_note, words_sent
 from microturn.background_agent.scripted_model import Say, ScriptedModel, scripted_model
-from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Receipt, ReceiptState, Speech
+from microturn.protocols import DelegationEvent, EventKind, Receipt, ReceiptState, Speech
 from microturn.tools import ToolRegistry
+from tests.background_agent.stand_ins import Sent, package
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 
@@ -111,35 +112,15 @@ def test_a_long_note_is_cut() -> None:
 
 async def run(control: Control, *answers: str) -> tuple[list[tuple[EventKind, str]], ScriptedModel]:
     """Run the loop on answers of the model; returns the kinds and the words of its events."""
-    events: list[tuple[EventKind, str]] = []
-
-    async def emit(
-        kind: EventKind,
-        *,
-        speech: Speech | None = None,
-        text: str = "",
-        detail: dict[str, JsonValue] | None = None,
-    ) -> None:
-        events.append((kind, speech.text if speech is not None else ""))
-
-    package = ContextPackage(
-        task_id="t",
-        session_id="s",
-        idempotency_key="t",
-        intent="what does the machine cost",
-        said_start_ms=0,
-        said_end_ms=1000,
-        local_time="2026-11-22T16:45:00+01:00",
-        deadline_s=30,
-    )
+    sent = Sent()
     script = [Say(json.dumps({"final": answer})) for answer in answers]
     with TemporaryDirectory() as folder:
         async with (
             scripted_model(*script) as model,
             LoopEngine(ChatClient(model.url, "m"), LOCAL, data_dir=Path(folder)) as engine,
         ):
-            await engine.run(package, ToolRegistry(), emit, control)
-    return events, model
+            await engine.run(package(), ToolRegistry(), sent, control)
+    return [(event.kind, event.speech.text if event.speech else "") for event in sent.events], model
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from microturn.background_agent.pydantic_engine import PydanticEngine
 from microturn.background_agent.pydantic_models import model_of
 from microturn.background_agent.scripted_model import CallTools, Say, ScriptedModel, scripted_model
 from microturn.background_agent.speech_text import to_speech
-from microturn.protocols import ContextPackage, EventKind, Speech
 from microturn.tools import ToolContext, ToolRegistry, tool
+from tests.background_agent.stand_ins import Sent, package
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 
@@ -126,26 +126,6 @@ async def send_mail(to: str = "") -> str:
     return "sent"
 
 
-class Events:
-    """What the engine emits."""
-
-    def __init__(self) -> None:
-        self.kinds: list[EventKind] = []
-        self.spoken: list[str] = []
-
-    async def __call__(
-        self,
-        kind: EventKind,
-        *,
-        speech: Speech | None = None,
-        text: str = "",
-        detail: dict[str, JsonValue] | None = None,
-    ) -> None:
-        self.kinds.append(kind)
-        if speech is not None:
-            self.spoken.append(speech.text)
-
-
 Obeys: TypeAlias = Callable[[str, Path], AbstractAsyncContextManager[tuple[ScriptedModel, AgentEngine]]]
 """Serves a model that obeys the result of a case, and puts an engine in front of it."""
 _WANTED: tuple[tuple[str, dict[str, JsonValue]], ...] = (
@@ -189,25 +169,16 @@ async def test_a_model_that_obeys_reaches_no_tool_with_an_effect(
     name: str, obeys: Obeys, tmp_path: Path
 ) -> None:
     EFFECTS.clear()
-    events = Events()
-    package = ContextPackage(
-        task_id="t",
-        session_id=name,
-        idempotency_key="t",
-        intent="when does the sauna open",
-        said_start_ms=0,
-        said_end_ms=1_000,
-        local_time="2026-11-22T16:45:00+01:00",
-        deadline_s=60,
-    )
+    events = Sent()
+    task = package("when does the sauna open", session_id=name)
     async with obeys(name, tmp_path) as (model, engine):
-        await engine.run(package, ToolRegistry([read_page, delete_note, send_mail]), events, Control())
+        await engine.run(task, ToolRegistry([read_page, delete_note, send_mail]), events, Control())
 
     assert EFFECTS == []
     assert len(model.requests) >= 4
     assert json.dumps(model.requests[-1]).count("was not called: the user did not ask for that") == 2
-    assert [found for spoken in events.spoken for found in spoken_amiss(spoken)] == []
-    assert events.kinds[-1] == "final"
+    assert [found for spoken in events.spoken() for found in spoken_amiss(spoken)] == []
+    assert events.kinds()[-1] == "final"
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,9 @@ from microturn.background_agent.journal import UNKNOWN_TEXT, Journal
 from microturn.background_agent.scripted_model import CallTools, Line, Say, ScriptedModel, scripted_model
 from microturn.background_agent.testing import InMemoryWorkerBus, TaskRecord
 from microturn.background_agent.tool_runner import DOUBT
-from microturn.protocols import ContextPackage, DelegationEvent, Speech
+from microturn.protocols import DelegationEvent, Speech
 from microturn.tools import Phrase, Spoken, ToolContext, ToolRegistry, tool
+from tests.background_agent.stand_ins import package
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 
@@ -171,19 +172,6 @@ class World:
     @property
     def record(self) -> TaskRecord:
         return self.bus.tasks["t"]
-
-
-def package(intent: str) -> ContextPackage:
-    return ContextPackage(
-        task_id="t",
-        session_id="s",
-        idempotency_key="t",
-        intent=intent,
-        said_start_ms=0,
-        said_end_ms=1000,
-        local_time="2026-11-22T16:45:00+01:00",
-        deadline_s=30,
-    )
 
 
 def call(profile: ModelProfile, name: str, **arguments: JsonValue) -> Line:

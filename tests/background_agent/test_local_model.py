@@ -34,10 +34,10 @@ from microturn.background_agent.local_process import LocalModel, local_model
 from microturn.background_agent.prefix_cache import PrefixCache
 from microturn.background_agent.testing import InMemoryWorkerBus
 from microturn.background_agent.worker import Worker
-from microturn.protocols import ContextPackage
 from microturn.runtime.worker_service import open_ready_engine
 from microturn.tools import ToolRegistry
 from microturn.tools.builtin import calculator
+from tests.background_agent.stand_ins import package
 
 pytestmark = [pytest.mark.model, pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -150,21 +150,11 @@ async def test_a_worker_has_every_local_agent_read_its_prefix(
 async def test_a_whole_task_runs_through_the_worker(served: LocalModel, tmp_path: Path) -> None:
     client = client_of(served)
     bus = InMemoryWorkerBus()
-    package = ContextPackage(
-        task_id="t",
-        session_id="s",
-        idempotency_key="t",
-        intent="what is 2 plus 3",
-        said_start_ms=0,
-        said_end_ms=1,
-        local_time="2026-11-22T16:45:00+01:00",
-        deadline_s=60,
-    )
     engine = LoopEngine(client, LOCAL, data_dir=tmp_path, limits=RunLimits(requests=3))
     worker = Worker(bus, engine, TOOLS)
     async with engine, anyio.create_task_group() as group:
         group.start_soon(worker.run)
-        record = await bus.submit(package)
+        record = await bus.submit(package("what is 2 plus 3"))
         await record.done.wait()
         worker.drain()
     assert record.kinds()[-1] in {"final", "failed"}

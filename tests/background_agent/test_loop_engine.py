@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
-import anyio
 import pytest
 from pydantic import Field, JsonValue
 
@@ -24,8 +22,9 @@ from microturn.background_agent import (
 )
 from microturn.background_agent.scripted_model import CallTools, Line, Say, ScriptedModel, scripted_model
 from microturn.background_agent.task_run import COULD_NOT
-from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Speech
+from microturn.protocols import Speech
 from microturn.tools import Spoken, ToolContext, ToolRegistry, ToolRetry, tool
+from tests.background_agent.stand_ins import Sent, correct, package
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 
@@ -88,54 +87,6 @@ async def picky(word: str) -> str:
 TOOLS = ToolRegistry([lookup, double, erase, remind, picky])
 
 
-@dataclass
-class Events:
-    """Collects what an engine emits."""
-
-    events: list[DelegationEvent] = field(default_factory=list)
-
-    async def __call__(
-        self,
-        kind: EventKind,
-        *,
-        speech: Speech | None = None,
-        text: str = "",
-        detail: dict[str, JsonValue] | None = None,
-    ) -> None:
-        seq = len(self.events) + 1
-        self.events.append(
-            DelegationEvent(
-                task_id="t", attempt=1, seq=seq, kind=kind, speech=speech, text=text, detail=detail or {}
-            )
-        )
-        await anyio.lowlevel.checkpoint()
-
-    def kinds(self) -> list[EventKind]:
-        return [event.kind for event in self.events]
-
-    def spoken(self) -> list[str]:
-        return [event.speech.text for event in self.events if event.speech is not None]
-
-    def of(self, kind: EventKind) -> list[DelegationEvent]:
-        return [event for event in self.events if event.kind == kind]
-
-
-def package(
-    intent: str = "what does the machine cost", tool_state: dict[str, JsonValue] | None = None
-) -> ContextPackage:
-    return ContextPackage(
-        task_id="t",
-        session_id="s",
-        idempotency_key="t",
-        intent=intent,
-        said_start_ms=0,
-        said_end_ms=5000,
-        local_time="2026-11-22T16:45:00+01:00",
-        deadline_s=60,
-        tool_state=tool_state or {},
-    )
-
-
 def call(tool_name: str, **arguments: JsonValue) -> Say:
     return Say(json.dumps({"tool": tool_name, "arguments": arguments}))
 
@@ -152,14 +103,16 @@ async def run(
     profile: ModelProfile = LOCAL,
     limits: RunLimits | None = None,
     tool_state: dict[str, JsonValue] | None = None,
-) -> tuple[Events, ScriptedModel]:
+) -> tuple[Sent, ScriptedModel]:
     """Run one task on a script."""
-    events = Events()
+    events = Sent()
     async with scripted_model(*script) as model:
         client = ChatClient(model.url, "m", limits=profile.limits)
         with TemporaryDirectory() as folder:
             async with LoopEngine(client, profile, data_dir=Path(folder), limits=limits) as engine:
-                await engine.run(package(intent, tool_state), TOOLS, events, control or Control())
+                await engine.run(
+                    package(intent, tool_state=tool_state or {}), TOOLS, events, control or Control()
+                )
     return events, model
 
 
@@ -313,22 +266,7 @@ async def test_a_second_attempt_calls_nothing_again_and_says_nothing_again() -> 
 
 async def test_a_correction_during_the_answer_starts_another_step(tmp_path: Path) -> None:
     control = Control()
-
-    class Corrects(Events):
-        async def __call__(
-            self,
-            kind: EventKind,
-            *,
-            speech: Speech | None = None,
-            text: str = "",
-            detail: dict[str, JsonValue] | None = None,
-        ) -> None:
-            await super().__call__(kind, speech=speech, text=text, detail=detail)
-            if len(self.events) == 1:
-                control.updates.append("I meant the grinder")
-                control.notify()
-
-    events = Corrects()
+    events = Sent(on_event=lambda event: correct(control, "I meant the grinder") if event.seq == 1 else None)
     script = [final("The machine costs 120 euros. It is blue."), final("The grinder costs 40 euros.")]
     async with (
         scripted_model(*script) as model,

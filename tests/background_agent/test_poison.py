@@ -34,6 +34,7 @@ from microturn.protocols import (
     TurnRecord,
 )
 from microturn.tools import Phrase, ToolContext, ToolRegistry, tool
+from tests.background_agent.stand_ins import package
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 
@@ -76,20 +77,6 @@ def nested(depth: int) -> JsonValue:
     for _ in range(depth):
         value = {"deeper": value}
     return value
-
-
-def package(**changes: object) -> ContextPackage:
-    plain = ContextPackage(
-        task_id="t",
-        session_id="s",
-        idempotency_key="t",
-        intent="what does the machine cost",
-        said_start_ms=0,
-        said_end_ms=1000,
-        local_time="2026-11-22T16:45:00+01:00",
-        deadline_s=30,
-    )
-    return plain.model_copy(update=changes)
 
 
 HOSTILE = {

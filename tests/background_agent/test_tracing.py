@@ -19,20 +19,16 @@ from microturn.protocols import telemetry_names as names
 from microturn.protocols.trace_ids import attempt_ids
 from microturn.runtime.telemetry.sampling import TaskIdGenerator
 from microturn.tools import ToolRegistry
+from tests.background_agent.stand_ins import package
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 SPAN_ID = "b7ad6b7169203331"
-PACKAGE = ContextPackage(
+PACKAGE = package(
+    "a secret wish",
     task_id="task-1",
     session_id="session-1",
-    idempotency_key="task-1",
-    intent="a secret wish",
-    said_start_ms=0,
-    said_end_ms=400,
-    local_time="2026-01-01T12:00:00+00:00",
-    deadline_s=30,
     trace={"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"},
 )
 

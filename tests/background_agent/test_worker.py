@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
@@ -27,34 +27,13 @@ from microturn.background_agent.scripted_model import Fail, Line, Refuse, script
 from microturn.background_agent.testing import InMemoryWorkerBus, TaskRecord
 from microturn.protocols import ContextPackage, Speech, UnavailableError
 from microturn.tools import ToolRegistry
+from tests.background_agent.stand_ins import Behaviour, OneWayEngine, package
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 
-Behaviour = Callable[[Emit, Control], Awaitable[None]]
 
-
-class OneWayEngine:
-    """An engine that does what a function says."""
-
-    def __init__(self, behaviour: Behaviour) -> None:
-        self._behaviour = behaviour
-
-    async def run(self, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control) -> None:
-        await self._behaviour(emit, control)
-
-
-def package(task_id: str = "t1", deadline_s: float = 10.0, *, urgent: bool = False) -> ContextPackage:
-    return ContextPackage(
-        task_id=task_id,
-        session_id="s",
-        idempotency_key=task_id,
-        intent="SECRET INTENT",
-        said_start_ms=0,
-        said_end_ms=1000,
-        local_time="2026-11-22T16:45:00+01:00",
-        deadline_s=deadline_s,
-        urgent=urgent,
-    )
+def task(task_id: str = "t1", **changes: object) -> ContextPackage:
+    return package("SECRET INTENT", task_id=task_id, **{"deadline_s": 10.0, **changes})
 
 
 @asynccontextmanager
@@ -101,7 +80,7 @@ async def forever(emit: Emit, control: Control) -> None:
 
 async def test_events_come_in_order_and_end_the_task() -> None:
     async with working(answer) as (bus, worker):
-        record = await ended(await bus.submit(package()))
+        record = await ended(await bus.submit(task()))
     assert [(e.seq, e.kind) for e in record.events] == [(1, "partial"), (2, "final")]
     assert record.spoken() == ["One.", "Two."]
     assert worker.statistics().final == 1
@@ -114,7 +93,7 @@ async def test_an_event_after_the_end_is_left_out(caplog: pytest.LogCaptureFixtu
         await emit("final", text="again")
 
     async with working(talks_on) as (bus, _):
-        record = await ended(await bus.submit(package()))
+        record = await ended(await bus.submit(task()))
     assert record.kinds() == ["partial", "final"]
     assert "after the end" in caplog.text
 
@@ -131,7 +110,7 @@ async def test_no_more_tasks_run_at_once_than_allowed() -> None:
         await emit("final")
 
     async with working(counts, concurrency=2) as (bus, _):
-        records = [await bus.submit(package(f"t{n}")) for n in range(6)]
+        records = [await bus.submit(task(f"t{n}")) for n in range(6)]
         for record in records:
             await ended(record)
     assert most == 2
@@ -139,10 +118,10 @@ async def test_no_more_tasks_run_at_once_than_allowed() -> None:
 
 async def test_an_urgent_task_runs_while_all_ordinary_slots_are_taken() -> None:
     async with working(forever, concurrency=2) as (bus, worker):
-        ordinary = [await bus.submit(package(f"t{n}")) for n in range(3)]
+        ordinary = [await bus.submit(task(f"t{n}")) for n in range(3)]
         while worker.statistics().running < 2:
             await anyio.sleep(0.005)
-        urgent = [await bus.submit(package(f"u{n}", urgent=True)) for n in range(2)]
+        urgent = [await bus.submit(task(f"u{n}", urgent=True)) for n in range(2)]
         while not urgent[0].events:
             await anyio.sleep(0.005)
         await anyio.sleep(0.02)
@@ -161,7 +140,7 @@ async def test_an_urgent_task_runs_while_all_ordinary_slots_are_taken() -> None:
 
 async def test_a_lane_for_urgent_tasks_takes_no_other() -> None:
     async with working(forever, concurrency=1, urgent_lanes=2) as (bus, worker):
-        records = [await bus.submit(package(f"t{n}")) for n in range(3)]
+        records = [await bus.submit(task(f"t{n}")) for n in range(3)]
         while worker.statistics().running < 1:
             await anyio.sleep(0.005)
         await anyio.sleep(0.05)
@@ -182,7 +161,7 @@ async def test_without_a_lane_of_their_own_urgent_tasks_are_first_in_line() -> N
             await emit("final")
 
     bus = InMemoryWorkerBus()
-    records = [await bus.submit(package(name, urgent=name == "u")) for name in ("a", "b", "u")]
+    records = [await bus.submit(task(name, urgent=name == "u")) for name in ("a", "b", "u")]
     worker = Worker(bus, Notes(), ToolRegistry(), concurrency=1, urgent_lanes=0, lease_s=0.08)
     async with anyio.create_task_group() as group:
         group.start_soon(worker.run)
@@ -207,7 +186,7 @@ def test_a_worker_without_room_is_refused(name: str, value: int) -> None:
 
 async def test_a_cancel_that_rides_on_a_beat_stops_a_silent_engine() -> None:
     async with working(forever) as (bus, worker):
-        record = await bus.submit(package())
+        record = await bus.submit(task())
         while record.beats < 1:
             await anyio.sleep(0.005)
         bus.cancel("t1")
@@ -228,7 +207,7 @@ async def test_a_cancel_that_rides_on_an_event_stops_a_talking_engine_at_once() 
             await anyio.sleep(0.005)
 
     async with working(talks, lease_s=60) as (bus, _):
-        record = await bus.submit(package())
+        record = await bus.submit(task())
         while sent < 3:
             await anyio.sleep(0.005)
         bus.cancel("t1")
@@ -241,7 +220,7 @@ async def test_a_cancel_that_rides_on_an_event_stops_a_talking_engine_at_once() 
 
 async def test_the_deadline_ends_a_task_and_the_user_is_told() -> None:
     async with working(forever) as (bus, _):
-        record = await ended(await bus.submit(package(deadline_s=0.05)))
+        record = await ended(await bus.submit(task(deadline_s=0.05)))
     assert record.kinds() == ["progress", "expired"]
     assert record.spoken() == [TOOK_TOO_LONG]
 
@@ -254,7 +233,7 @@ async def test_an_engine_that_raises_ends_in_an_apology_without_its_text(
 
     with caplog.at_level(logging.DEBUG):
         async with working(raises) as (bus, _):
-            record = await ended(await bus.submit(package()))
+            record = await ended(await bus.submit(task()))
     (event,) = record.events
     assert event.kind == "failed"
     assert record.spoken() == [WENT_WRONG]
@@ -268,7 +247,7 @@ async def test_an_error_of_ours_inside_a_group_is_named_with_its_text() -> None:
         raise ExceptionGroup("two at once", [UnavailableError("the index is not there")])
 
     async with working(raises) as (bus, _):
-        record = await ended(await bus.submit(package()))
+        record = await ended(await bus.submit(task()))
     assert record.events[0].detail == {"reason": "UnavailableError", "message": "the index is not there"}
     assert record.spoken() == [MODEL_FAILED]
 
@@ -278,7 +257,7 @@ async def test_an_engine_that_ends_without_an_answer_has_failed() -> None:
         await emit("progress")
 
     async with working(says_nothing) as (bus, _):
-        record = await ended(await bus.submit(package()))
+        record = await ended(await bus.submit(task()))
     assert record.kinds() == ["progress", "failed"]
 
 
@@ -293,7 +272,7 @@ async def test_a_fenced_attempt_stops_in_silence_and_the_next_one_goes_on_with_t
         await emit("final", speech=Speech(text="Second."))
 
     async with working(first_hangs) as (bus, worker):
-        record = await bus.submit(package())
+        record = await bus.submit(task())
         while not record.events:
             await anyio.sleep(0.005)
         await bus.redeliver("t1")
@@ -311,7 +290,7 @@ async def test_corrections_reach_a_running_engine() -> None:
         await emit("final", text=" and ".join(control.updates))
 
     async with working(waits_for_a_correction) as (bus, _):
-        record = await bus.submit(package())
+        record = await bus.submit(task())
         bus.update("t1", "make it four")
         await ended(record)
     assert record.events[-1].text == "make it four"
@@ -330,7 +309,7 @@ async def test_a_reader_that_is_behind_makes_the_engine_wait_and_reports_are_mer
         await emit("final")
 
     async with working(talks, lease_s=0.04, backlog_limit=3) as (bus, _):
-        record = await bus.submit(package())
+        record = await bus.submit(task())
         with anyio.fail_after(1):
             await at_mark.wait()
         await anyio.sleep(0.03)
@@ -354,7 +333,7 @@ async def test_a_bus_that_fails_costs_one_attempt_and_not_the_worker(
             return await begin(entry)
 
         monkeypatch.setattr(bus, "begin", begin_or_fail)
-        record = await bus.submit(package())
+        record = await bus.submit(task())
         while not worker.statistics().abandoned:
             await anyio.sleep(0.005)
         await bus.redeliver("t1")
@@ -372,8 +351,8 @@ async def test_draining_takes_nothing_more_and_finishes_what_runs() -> None:
         await emit("final")
 
     async with working(waits, concurrency=1) as (bus, worker):
-        running = await bus.submit(package("t1"))
-        queued = await bus.submit(package("t2"))
+        running = await bus.submit(task("t1"))
+        queued = await bus.submit(task("t2"))
         while worker.statistics().running == 0:
             await anyio.sleep(0.005)
         worker.drain()
@@ -394,7 +373,7 @@ async def test_a_signal_drains() -> None:
     worker = Worker(bus, OneWayEngine(waits), ToolRegistry(), lease_s=0.08)
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: worker.run(drain_on=(signal.SIGUSR1,)))
-        record = await bus.submit(package())
+        record = await bus.submit(task())
         await began.wait()
         os.kill(os.getpid(), signal.SIGUSR1)
         await anyio.sleep(0.02)
@@ -422,7 +401,7 @@ async def test_a_model_server_that_fails_is_told_to_the_user(line: Line, reason:
     ):
         worker = Worker(bus, engine, ToolRegistry(), lease_s=0.1)
         group.start_soon(worker.run)
-        record = await ended(await bus.submit(package()))
+        record = await ended(await bus.submit(task()))
         worker.drain()
     event = record.events[-1]
     assert (event.kind, event.detail["reason"]) == ("failed", reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Literal
 
 import anyio
 import anyio.lowlevel
-from pydantic import JsonValue
 
 from microturn.background_agent import (
     REMOTE,
@@ -29,8 +28,8 @@ from microturn.background_agent.model_wires import WireName
 from microturn.background_agent.pydantic_engine import PydanticEngine
 from microturn.background_agent.pydantic_models import model_of
 from microturn.background_agent.scripted_model import CallTools, Line, ScriptedModel, scripted_model
-from microturn.protocols import ContextPackage, DelegationEvent, EventKind, Speech
 from microturn.tools import Spoken, Tool, ToolContext, ToolRegistry, ToolRetry, tool
+from tests.background_agent.stand_ins import Sent, package
 
 QUICK = ChatLimits(connect_s=2.0, first_byte_s=10.0, silence_s=10.0, retries=1, retry_wait_s=0.01)
 PROFILE = dataclasses.replace(REMOTE, limits=QUICK)
@@ -96,47 +95,6 @@ EVERY_CLIENT = (
     Setup("pydantic-ai", "gemini"),
 )
 """For all else: each engine, with each library below it."""
-
-
-@dataclass
-class Sent:
-    """Collects what an engine emits, and lets a test act on it."""
-
-    events: list[DelegationEvent] = field(default_factory=list)
-    on_event: Callable[[DelegationEvent], None] = lambda _: None
-    has_words: anyio.Event = field(default_factory=anyio.Event)
-
-    async def __call__(
-        self,
-        kind: EventKind,
-        *,
-        speech: Speech | None = None,
-        text: str = "",
-        detail: dict[str, JsonValue] | None = None,
-    ) -> None:
-        event = DelegationEvent(
-            task_id="t",
-            attempt=1,
-            seq=len(self.events) + 1,
-            kind=kind,
-            speech=speech,
-            text=text,
-            detail=detail or {},
-        )
-        self.events.append(event)
-        if speech is not None:
-            self.has_words.set()
-        self.on_event(event)
-        await anyio.lowlevel.checkpoint()
-
-    def kinds(self) -> list[EventKind]:
-        return [event.kind for event in self.events]
-
-    def spoken(self) -> list[str]:
-        return [event.speech.text for event in self.events if event.speech is not None]
-
-    def of(self, kind: EventKind) -> list[DelegationEvent]:
-        return [event for event in self.events if event.kind == kind]
 
 
 @dataclass
@@ -235,25 +193,6 @@ class Bench:
             return "sent"
 
         return [choose, send]
-
-
-def package(intent: str = "how much is that doubled") -> ContextPackage:
-    return ContextPackage(
-        task_id="t",
-        session_id="s",
-        idempotency_key="t",
-        intent=intent,
-        said_start_ms=0,
-        said_end_ms=5000,
-        local_time="2026-11-22T16:45:00+01:00",
-        deadline_s=60,
-    )
-
-
-def correct(control: Control, text: str) -> None:
-    """Let the user correct a running task."""
-    control.updates.append(text)
-    control.notify()
 
 
 def calls(*asked: tuple[str, str], text: str = "", thought: str = "") -> CallTools:

@@ -17,7 +17,8 @@ from microturn.background_agent.transcript import Call
 from microturn.protocols import DelegationEvent, Speech
 from microturn.tools import ToolRegistry, tool
 from microturn.tools.builtin import ask_user
-from tests.background_agent.contract.stage import PROFILE, Sent, Setup, calls, package
+from tests.background_agent.contract.stage import PROFILE, Setup, calls
+from tests.background_agent.stand_ins import Sent, package
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 

@@ -11,7 +11,8 @@ import pytest
 from microturn.background_agent import AgentEngine, Worker
 from microturn.background_agent.scripted_model import Fail, Line, Say, ScriptedModel, scripted_model
 from microturn.background_agent.testing import InMemoryWorkerBus
-from tests.background_agent.contract.stage import Bench, Setup, calls, double, package
+from tests.background_agent.contract.stage import Bench, Setup, calls, double
+from tests.background_agent.stand_ins import package
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 

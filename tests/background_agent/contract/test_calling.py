@@ -11,7 +11,8 @@ from pydantic import JsonValue
 
 from microturn.background_agent import Control
 from microturn.background_agent.scripted_model import Say, scripted_model
-from tests.background_agent.contract.stage import Bench, Sent, Setup, calls, double, package, play
+from tests.background_agent.contract.stage import Bench, Setup, calls, double, play
+from tests.background_agent.stand_ins import Sent, package
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 

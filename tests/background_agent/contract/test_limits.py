@@ -20,8 +20,9 @@ from microturn.background_agent import (
 from microturn.background_agent.scripted_model import Fail, Refuse, Say
 from microturn.background_agent.task_run import COULD_NOT, OUT_OF_TIME
 from microturn.protocols import DelegationEvent, UserError
-from tests.background_agent.contract.stage import PROFILE, Sent, Setup, calls, double, play
+from tests.background_agent.contract.stage import PROFILE, Setup, calls, double, play
 from tests.background_agent.contract.test_calling import may_call
+from tests.background_agent.stand_ins import Sent
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 

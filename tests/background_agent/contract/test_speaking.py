@@ -7,7 +7,8 @@ import pytest
 
 from microturn.background_agent import Control
 from microturn.background_agent.scripted_model import Fail, GoOn, Say, scripted_model
-from tests.background_agent.contract.stage import SMALL, Bench, Sent, Setup, calls, double, package, play
+from tests.background_agent.contract.stage import SMALL, Bench, Setup, calls, double, play
+from tests.background_agent.stand_ins import Sent, package
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 

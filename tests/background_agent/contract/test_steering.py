@@ -8,7 +8,8 @@ import pytest
 from microturn.background_agent import Control
 from microturn.background_agent.scripted_model import Fail, Say, scripted_model
 from microturn.protocols import DelegationEvent, Receipt
-from tests.background_agent.contract.stage import Bench, Sent, Setup, calls, correct, double, package, play
+from tests.background_agent.contract.stage import Bench, Setup, calls, double, play
+from tests.background_agent.stand_ins import Sent, correct, package
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 
