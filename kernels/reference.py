@@ -147,7 +147,7 @@ def dmel_log_mels(audio: Tensor, carry: Tensor) -> Tensor:
     power = torch.fft.rfft(frames * window).abs().square()
     magnitudes = power.clamp_min(mel_filters.POWER_FLOOR).sqrt()
     energies = magnitudes @ mel_filters.mel_filters_float64().T
-    log_mels = energies.clamp_min(mel_filters.MEL_FLOOR).log10()
+    log_mels: Tensor = energies.clamp_min(mel_filters.MEL_FLOOR).log10()
     return log_mels.clamp(mel_filters.LOG10_MIN, mel_filters.LOG10_MAX)
 
 
