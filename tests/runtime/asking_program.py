@@ -1,6 +1,7 @@
 """A worker as a process of its own, whose one tool asks before it acts, for tests that end it in between.
 
-Usage: asking_program.py URL TENANT LEASE_S FILE. It prints `ready`. Each call of the tool adds a line to the file.
+Usage: python -m tests.runtime.asking_program URL TENANT LEASE_S FILE. It prints `ready`. Each call of the tool adds a line to
+the file.
 """
 
 from __future__ import annotations
@@ -10,44 +11,22 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import anyio
 
 from microturn.background_agent import AgentEngine, Control, Emit
-from microturn.background_agent.effect_guard import EffectGuard
-from microturn.background_agent.journal import Journal
-from microturn.background_agent.narrator import Narrator
-from microturn.background_agent.tool_runner import ToolRunner
-from microturn.background_agent.transcript import Call
-from microturn.background_agent.work_clock import WorkClock
 from microturn.protocols import ContextPackage, Speech
 from microturn.runtime.bus import BusSettings
 from microturn.runtime.worker_service import serve
 from microturn.tools import ToolRegistry, tool
+from tests.background_agent.stand_ins import resume_or_call
 
 
 class Sends:
     """Takes up what an earlier attempt left, or calls the tool; says what came of it."""
 
     async def run(self, package: ContextPackage, tools: ToolRegistry, emit: Emit, control: Control) -> None:
-        journal = Journal.read(control.emitted, control.revision)
-        with TemporaryDirectory() as folder:
-            runner = ToolRunner(
-                package,
-                tools,
-                emit,
-                narrator=Narrator(package.task_id, emit, control),
-                guard=EffectGuard(package),
-                data_dir=Path(folder),
-                journal=journal,
-                control=control,
-                clock=WorkClock(),
-            )
-            outcomes = await runner.resume()
-            if not outcomes:
-                call = Call(journal.next_index, "send_it", {"to": "Bob"})
-                outcomes = [outcome for outcome, _ in await runner.run([call])]
+        outcomes = await resume_or_call(package, tools, emit, control, [("send_it", {"to": "Bob"})])
         said = "It was not sent." if outcomes[-1].is_error else "It is sent."
         await emit("final", speech=Speech(text=said), text=said)
 

@@ -26,7 +26,8 @@ from microturn.runtime.testing import Answer, Faults, FaultyLink, Listener, Scri
 
 pytestmark = [pytest.mark.redis, pytest.mark.anyio, pytest.mark.timeout(60)]
 
-PROGRAM = Path(__file__).with_name("asking_program.py")
+ROOT = Path(__file__).parents[2]
+PROGRAM = "tests.runtime.asking_program"
 QUESTION = "Shall I send it to Bob?"
 LEASE_S = 0.6
 _TENANTS = itertools.count()
@@ -38,10 +39,11 @@ class Asking:
     def __init__(self, settings: BusSettings, path: Path) -> None:
         self._process = subprocess.Popen(
             [
-                *(sys.executable, str(PROGRAM), settings.url, settings.tenant),
+                *(sys.executable, "-m", PROGRAM, settings.url, settings.tenant),
                 *(str(settings.lease_s), str(path)),
             ],
             stdout=subprocess.PIPE,
+            cwd=ROOT,
         )
 
     async def wait(self) -> None:
