@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 
 import anyio
 import pytest
 
-from microturn.protocols import ContextPackage, Speech
+from microturn.protocols import Speech
 from microturn.tools import ToolContext, ToolFailed
 from microturn.tools.context import QUESTION_LIMIT_CHARS, Ask, nobody_to_ask
+from microturn.tools.testing import make_context
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
 
@@ -34,24 +35,7 @@ class Reports:
 
 
 def context(reports: Reports, ask: Ask) -> ToolContext:
-    package = ContextPackage(
-        task_id="t",
-        session_id="s",
-        idempotency_key="t",
-        intent="book",
-        said_start_ms=0,
-        said_end_ms=1,
-        local_time="2026-05-04T16:45:00+02:00",
-        deadline_s=30,
-    )
-    return ToolContext(
-        package=package,
-        progress=reports.progress,
-        say=reports.say,
-        data_dir=Path("unused"),
-        idempotency_key="t/0",
-        ask=ask,
-    )
+    return replace(make_context(), progress=reports.progress, say=reports.say, ask=ask)
 
 
 async def test_what_is_asked_is_one_clean_short_line() -> None:

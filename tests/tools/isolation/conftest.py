@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from microturn.protocols import ContextPackage, Speech
+from microturn.protocols import Speech
 from microturn.tools import ToolContext
 
 
@@ -18,7 +17,7 @@ def heard() -> list[str]:
 
 
 @pytest.fixture
-def context(tmp_path: Path, heard: list[str]) -> ToolContext:
+def context(context: ToolContext, heard: list[str]) -> ToolContext:
     async def progress(text: str) -> None:
         heard.append(f"progress: {text}")
 
@@ -29,23 +28,4 @@ def context(tmp_path: Path, heard: list[str]) -> ToolContext:
         heard.append(f"ask: {question}")
         return "the blue one"
 
-    package = ContextPackage(
-        task_id="task",
-        session_id="session",
-        idempotency_key="said-once",
-        intent="try a tool",
-        said_start_ms=3_000,
-        said_end_ms=5_000,
-        local_time="2026-05-04T16:45:00+02:00",
-        deadline_s=30,
-    )
-    return replace(
-        ToolContext(
-            package=package,
-            progress=progress,
-            say=say,
-            data_dir=tmp_path / "data",
-            idempotency_key=ToolContext.key("task", 0),
-        ),
-        ask=ask,
-    )
+    return replace(context, progress=progress, say=say, ask=ask)
