@@ -50,3 +50,36 @@ def tile_place(tile, row_tiles, column_tiles, GROUP: tl.constexpr):
     height = tl.minimum(row_tiles - first, GROUP)
     inside = tile % in_group
     return first + inside % height, inside // height
+
+
+@triton.jit
+def ascending_sum(
+    x_tile, weight_tile, row_mask, column_mask, length, x_inner, weight_inner,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, HAS_TAIL: tl.constexpr,
+    SWAP: tl.constexpr, INTERPRET: tl.constexpr,
+):  # fmt: skip
+    """The sum of `length` products, from zero and in ascending order.
+
+    Args:
+        x_tile: pointers (ROWS, DEPTH) to the first products' left factors.
+        weight_tile: pointers (COLUMNS, DEPTH) to their right factors.
+        row_mask: (ROWS, 1), which rows exist.
+        column_mask: (COLUMNS, 1), which columns exist.
+        length: how many products; HAS_TAIL if DEPTH does not divide it.
+        x_inner: step of x_tile along the sum.
+        weight_inner: step of weight_tile along the sum.
+    """
+    total = empty_sum(ROWS, COLUMNS, SWAP)
+    inner = tl.arange(0, DEPTH)[None, :]
+    for start in range(0, length, DEPTH):
+        if HAS_TAIL:
+            inside = inner < length - start
+            x = tl.load(x_tile, mask=row_mask & inside, other=0.0)
+            weight = tl.load(weight_tile, mask=column_mask & inside, other=0.0)
+        else:
+            x = tl.load(x_tile, mask=row_mask, other=0.0)
+            weight = tl.load(weight_tile, mask=column_mask, other=0.0)
+        total = add_product(total, x, weight, SWAP, INTERPRET)
+        x_tile += DEPTH * x_inner
+        weight_tile += DEPTH * weight_inner
+    return total

@@ -18,7 +18,7 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from microturn.kernels.gpu.compile_case import CompileCase
-from microturn.kernels.gpu.dot import add_product, by_rows, empty_sum, tile_place
+from microturn.kernels.gpu.dot import add_product, ascending_sum, by_rows, empty_sum, tile_place
 from microturn.kernels.gpu.launch import INTERPRET, TYPE_NAMES, ceil_div, processors
 from microturn.kernels.gpu.tuning import (
     Buckets,
@@ -91,13 +91,13 @@ def gemm_kernel(
     if IS_CUT:
         total = empty_sum(ROWS, COLUMNS, SWAP)
         for start in range(0, K, depth):
-            part = _chain(
+            part = ascending_sum(
                 a_tile + start * a_inner, b_tile + start * b_inner, row_mask, column_mask, depth, a_inner, b_inner,
                 ROWS, COLUMNS, DEPTH, HAS_TAIL, SWAP, INTERPRET,
             )  # fmt: skip
             total = total + part
     else:
-        total = _chain(
+        total = ascending_sum(
             a_tile, b_tile, row_mask, column_mask, K, a_inner, b_inner,
             ROWS, COLUMNS, DEPTH, HAS_TAIL, SWAP, INTERPRET,
         )  # fmt: skip
@@ -106,29 +106,6 @@ def gemm_kernel(
         total += tl.load(bias + columns, mask=columns < N, other=0.0).to(tl.float32)[None, :]
     place = c + batch * c_batch + rows.to(tl.int64)[:, None] * c_row + columns[None, :]
     tl.store(place, total.to(c.dtype.element_ty), mask=row_mask & (columns < N)[None, :])
-
-
-@triton.jit
-def _chain(
-    a_tile, b_tile, row_mask, column_mask, length, a_inner, b_inner,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, HAS_TAIL: tl.constexpr,
-    SWAP: tl.constexpr, INTERPRET: tl.constexpr,
-):  # fmt: skip
-    """The sum of `length` products, from zero and in ascending order."""
-    total = empty_sum(ROWS, COLUMNS, SWAP)
-    inner = tl.arange(0, DEPTH)[None, :]
-    for start in range(0, length, DEPTH):
-        if HAS_TAIL:
-            inside = inner < length - start
-            x = tl.load(a_tile, mask=row_mask & inside, other=0.0)
-            w = tl.load(b_tile, mask=column_mask & inside, other=0.0)
-        else:
-            x = tl.load(a_tile, mask=row_mask, other=0.0)
-            w = tl.load(b_tile, mask=column_mask, other=0.0)
-        total = add_product(total, x, w, SWAP, INTERPRET)
-        a_tile += DEPTH * a_inner
-        b_tile += DEPTH * b_inner
-    return total
 
 
 @triton.jit

@@ -6,6 +6,7 @@ from functools import cache
 
 import torch
 import triton
+from torch import Tensor
 
 INTERPRET: bool = triton.knobs.runtime.interpret
 """Whether the kernels of this process run in Triton's interpreter, which is decided when they are imported."""
@@ -45,3 +46,15 @@ def ceil_div(total: int, part: int) -> int:
 def power_of_two(count: int) -> int:
     """The smallest power of two that is not below `count`."""
     return 1 << max(0, count - 1).bit_length()
+
+
+def whole_rows(x: Tensor) -> Tensor:
+    """x (..., C) as contiguous rows (R, C) from a multiple of 16 bytes on, copied if it lies otherwise.
+
+    A kernel is compiled anew for arguments that are not multiples of 16, and then spreads a row over threads in another
+    way: a sum over the row would get other bits in a view than in a copy.
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    if rows.is_contiguous() and rows.data_ptr() % 16 == 0:
+        return rows
+    return rows.clone(memory_format=torch.contiguous_format)

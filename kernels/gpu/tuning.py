@@ -91,6 +91,9 @@ def mma_class(arch: int) -> MmaClass:
 
     Before Hopper there is only HMMA. From Hopper on, one class is kept until a census on the device shows the two equal.
     """
+    forced = _forced_class.get()
+    if forced is not None:
+        return forced
     table = _table(arch)
     return table.mma_class if table else safe_class(arch)
 
@@ -111,12 +114,17 @@ def tile_for(operator: str, rows: int, n: int, k: int, *, arch: int, defaults: D
         arch: see `architecture`.
         defaults: the kernel's own tiles, used where the table has no entry.
     """
+    return tuned_tile(operator, rows, n, k, arch=arch) or pick(defaults[mma_class(arch)], rows)
+
+
+def tuned_tile(operator: str, rows: int, n: int, k: int, *, arch: int) -> Tile | None:
+    """The tile that `forced_tile` or the table names, or None."""
     forced = _forced.get().get(operator)
     if forced is not None:
         return forced
     table = _table(arch)
     buckets = table.tiles.get((operator, n, k)) if table else None
-    return pick(buckets or defaults[mma_class(arch)], rows)
+    return pick(buckets, rows) if buckets else None
 
 
 def pick(buckets: Buckets, rows: int) -> Tile:
@@ -127,6 +135,7 @@ def pick(buckets: Buckets, rows: int) -> Tile:
     raise ValueError(f"the last bucket must serve any number of rows, and {buckets[-1]!r} does not")
 
 
+_forced_class: ContextVar[MmaClass | None] = ContextVar("microturn_kernels_forced_class", default=None)
 _forced: ContextVar[Mapping[str, Tile]] = ContextVar(
     "microturn_kernels_forced_tiles", default=MappingProxyType({})
 )
@@ -140,6 +149,16 @@ def forced_tile(operator: str, tile: Tile) -> Iterator[None]:
         yield
     finally:
         _forced.reset(token)
+
+
+@contextmanager
+def forced_class(mma_class: MmaClass) -> Iterator[None]:
+    """Use this class inside this block, whatever the tables say; for a census, sweeps and tests."""
+    token = _forced_class.set(mma_class)
+    try:
+        yield
+    finally:
+        _forced_class.reset(token)
 
 
 @dataclass(frozen=True)
