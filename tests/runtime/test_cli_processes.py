@@ -28,6 +28,7 @@ from microturn.runtime.events import BackgroundHealth, Delegated, DelegationMove
 from microturn.runtime.hub import open_hub
 from microturn.runtime.testing import Answer, Listener, ScriptedModel, ToneVoice
 from microturn.runtime.worker_service import worker_process
+from tests.plugin_folder import install_plugin
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
@@ -64,11 +65,7 @@ def ask(text: str) -> Answer:
 def plugins(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that Python takes for an installed package with a tool, for every process that is started."""
     folder = home / "plugins"
-    metadata = folder / "dawdling-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (folder / "dawdling_tools.py").write_text(PLUGIN)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: dawdling\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[microturn.tools]\ndawdling = dawdling_tools:dawdle\n")
+    install_plugin(folder, "dawdling", PLUGIN, dawdling="dawdling:dawdle")
     monkeypatch.setenv("PYTHONPATH", str(folder))
     monkeypatch.setenv("MICROTURN_MODEL_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("MICROTURN_MODEL", "none")

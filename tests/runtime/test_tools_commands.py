@@ -19,6 +19,7 @@ from microturn.tools import ToolRegistry, tool
 from microturn.tools.builtin import calculator
 from microturn.tools.mcp import McpServers, Pins
 from microturn.tools.testing import make_context
+from tests.plugin_folder import install_plugin
 from tests.runtime.conftest import Done, Run
 
 pytestmark = pytest.mark.unit
@@ -93,12 +94,7 @@ async def sell(context: ToolContext, thing: str) -> str:
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Installs a plugin with a tool that asks, and one that is broken."""
-    (tmp_path / "shop_tools.py").write_text(PLUGIN)
-    metadata = tmp_path / "shop-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 1.0\n")
-    entries = "[microturn.tools]\nshop = shop_tools:sell\nruin = shop_ruin:TOOLS\n"
-    (metadata / "entry_points.txt").write_text(entries)
+    install_plugin(tmp_path, "shop", PLUGIN, shop="shop:sell", ruin="shop_ruin:TOOLS")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 

@@ -12,6 +12,7 @@ import pytest
 from microturn.tools import ToolRegistry, tool
 from microturn.tools.plugin_check import check_plugin, check_tool
 from microturn.tools.plugins import Plugin, PluginError, allowed_plugins, find_plugins
+from tests.plugin_folder import install_plugin
 
 pytestmark = pytest.mark.unit
 
@@ -43,12 +44,8 @@ def plugin(name: str, value: str) -> Plugin:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of installed packages with one plugin each, seen by this process and by its children."""
     for module, text in MODULES.items():
-        (tmp_path / f"{module}.py").write_text(text)
-        metadata = tmp_path / f"{module}-2.0.dist-info"
-        metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 2.0\n")
         name = module.removesuffix("_plugin")
-        (metadata / "entry_points.txt").write_text(f"[microturn.tools]\n{name} = {module}:good_one\n")
+        install_plugin(tmp_path, module, text, "2.0", **{name: f"{module}:good_one"})
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -26,6 +26,7 @@ from microturn.background_agent.scripted_model import CallTools, Line, Say, scri
 from microturn.protocols import telemetry_names as names
 from microturn.runtime.bus import EmbeddedServer
 from microturn.runtime.telemetry.span_record import SpanRecord, read_spans, spans_of_task, traces_folder
+from tests.plugin_folder import install_plugin
 from tests.runtime.telemetry.otlp_receiver import Collector
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -61,11 +62,7 @@ async def lookup(about: str) -> str:
 def plugins(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tool for every worker that is started, which waits while the file `wait` is there."""
     folder = home / "plugins"
-    metadata = folder / "lookup-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (folder / "lookup_tools.py").write_text(PLUGIN)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: lookup\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[microturn.tools]\nlookup = lookup_tools:lookup\n")
+    install_plugin(folder, "lookup_tools", PLUGIN, lookup="lookup_tools:lookup")
     monkeypatch.setenv("PYTHONPATH", str(folder))
     monkeypatch.setenv("MICROTURN_MODEL", "scripted")
     return folder
