@@ -41,6 +41,13 @@ class InteractionModel(Protocol):
     Methods are called one at a time and never on the event loop's thread. None of them may wait for a peer.
     """
 
+    @property
+    def fingerprint(self) -> str:
+        """Names what its answers depend on beside the input: weights, versions, kind of processor.
+
+        It stands in recordings and traces. Letters, digits, `.`, `-` and `_`.
+        """
+
     def open(self, config: SessionConfig) -> ModelSession:
         """Begin a session."""
 

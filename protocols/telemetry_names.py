@@ -91,6 +91,8 @@ BLOCKED_EVENT: Final = "loop blocked"
 
 CONVERSATION_ID: Final = "gen_ai.conversation.id"
 """Attribute: the session's id."""
+MODEL_FINGERPRINT: Final = "microturn.model.fingerprint"
+"""Attribute: names the interaction model's weights, versions and kind of processor."""
 AGENT_NAME: Final = "gen_ai.agent.name"
 """Attribute: the background agent's name."""
 OPERATION_NAME: Final = "gen_ai.operation.name"

@@ -44,6 +44,7 @@ class SoundFile(Protocol):
     frames: int
     format: str
     extra_info: str
+    comment: str
 
     seekable: Callable[[], bool]
 

@@ -126,7 +126,7 @@ class Conversation:
         """
         host = Host(model, self._clock(hub))
         with self._finishing() as stack:
-            taps = self._taps(stack)
+            taps = self._taps(stack, model.fingerprint)
             source = self._source(stack)
             port, reopened = await self._joined(hub)
             stack.callback(port.close)
@@ -138,6 +138,7 @@ class Conversation:
                 policy=self._policy,
                 observers=[*self._observers, *observers, reported],
                 reopened=reopened,
+                fingerprint=model.fingerprint,
             )
             stack.callback(self._note_moved, session)
             player = self._player(stack, source, session, taps)
@@ -180,10 +181,12 @@ class Conversation:
             return
         self._timeline.draw(self.setting.timeline)
 
-    def _taps(self, stack: ExitStack) -> list[Tap]:
+    def _taps(self, stack: ExitStack, fingerprint: str) -> list[Tap]:
         taps: list[Tap] = [self.summary] if self._timeline is None else [self.summary, self._timeline]
         if self.setting.output is not None:
-            recorder = StereoRecorder(self.setting.output, wait_when_full=self.setting.fast)
+            recorder = StereoRecorder(
+                self.setting.output, wait_when_full=self.setting.fast, comment=f"microturn {fingerprint}"
+            )
             taps.append(stack.enter_context(recorder))
             stack.callback(self._note_lost, recorder)
         return taps

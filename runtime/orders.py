@@ -29,8 +29,10 @@ class Orders:
         weaver: Weaver,
         history: History,
         observe: Observer,
+        fingerprint: str = "",
     ) -> None:
         self._session_id = session_id
+        self._fingerprint = fingerprint
         self._delegations = delegations
         self._questions = questions
         self._weaver = weaver
@@ -111,6 +113,8 @@ class Orders:
             action,
             self._history,
             now_ms,
-            lambda task_id: trace_hand_over(self._session_id, task_id, action.agent, said_ago_ms),
+            lambda task_id: trace_hand_over(
+                self._session_id, task_id, action.agent, said_ago_ms, self._fingerprint
+            ),
         )
         self._observe(Delegated(now_ms, task.task_id, action.intent, action.agent, task.trace))

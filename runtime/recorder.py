@@ -34,12 +34,14 @@ class StereoRecorder:
     Both channels begin at session time 0 and stay aligned to the sample. Overflow policy: where the disk is slower
     than the conversation for half a minute, new sound is recorded as silence of the same length and counted, so
     that the beat never waits; with `wait_when_full` the caller waits instead, for a virtual clock, on which a
-    conversation is over before its recording can be written. Leaving the context in any way, an error or Ctrl-C
-    among them, writes what was recorded so far and leaves a valid file.
+    conversation is over before its recording can be written. `comment` stands in the file's own field of that name.
+    Leaving the context in any way, an error or Ctrl-C among them, writes what was recorded so far and leaves a valid
+    file.
     """
 
-    def __init__(self, path: str | Path, *, wait_when_full: bool = False) -> None:
+    def __init__(self, path: str | Path, *, wait_when_full: bool = False, comment: str = "") -> None:
         self.path = Path(path)
+        self._comment = comment
         if self.path.suffix.lower() not in _FORMATS:
             raise AudioFileError(
                 f"cannot record to {str(path)!r}: its name ends in {self.path.suffix!r}, expected one of "
@@ -72,6 +74,8 @@ class StereoRecorder:
         self._file, self._write_error = open_sound_file(
             self.path, SoundFormat(OUTPUT_RATE_HZ, 2, container, encoding)
         )
+        if self._comment:
+            self._file.comment = self._comment
         self._open = True
         self._thread.start()
         return self

@@ -72,6 +72,7 @@ class Session:
         deadline_s: float = 120.0,
         reopened: Reopened | None = None,
         remarks: Remarks | None = None,
+        fingerprint: str = "",
     ) -> None:
         """Begin, or go on.
 
@@ -84,6 +85,7 @@ class Session:
             deadline_s: how long an answer is worth having, in seconds from the hand-over.
             reopened: what the session was when its process died; None begins a new one.
             remarks: what is said while the background is slow; `Remarks(())` says nothing.
+            fingerprint: the interaction model's, for the traces.
         """
         self.session_id = session_id
         self.playout = Playout()
@@ -108,6 +110,7 @@ class Session:
             weaver=self.weaver,
             history=self.history,
             observe=self.observe,
+            fingerprint=fingerprint,
         )
         self._has_entered = False
         self._now_ms = 0.0

@@ -31,7 +31,9 @@ REMEMBERED_TASKS = 1024
 """Delegations of a session whose context is kept; that of older ones is computed from their ids."""
 
 
-def trace_hand_over(session_id: str, task_id: str, agent: str, said_ago_ms: float) -> dict[str, str]:
+def trace_hand_over(
+    session_id: str, task_id: str, agent: str, said_ago_ms: float, fingerprint: str = ""
+) -> dict[str, str]:
     """Record the turn and the hand-over of a task, and return the context that is to travel with it.
 
     Args:
@@ -39,9 +41,10 @@ def trace_hand_over(session_id: str, task_id: str, agent: str, said_ago_ms: floa
         task_id: the task.
         agent: the background agent that is to do it.
         said_ago_ms: how long ago the words began that caused it.
+        fingerprint: the interaction model's; "" where it is not known.
     """
     now_ns = time.time_ns()
-    turn = _start_turn(session_id, task_id, now_ns - round(said_ago_ms * 1e6))
+    turn = _start_turn(session_id, task_id, now_ns - round(said_ago_ms * 1e6), fingerprint)
     with chosen_ids(send_ids(task_id)):
         send = TRACER.start_span(
             names.SEND_SPAN,
@@ -68,7 +71,7 @@ def headers_of(task_id: str) -> dict[str, str]:
     return {"traceparent": send_ids(task_id).traceparent}
 
 
-def _start_turn(session_id: str, task_id: str, began_ns: int) -> Span:
+def _start_turn(session_id: str, task_id: str, began_ns: int, fingerprint: str) -> Span:
     with chosen_ids(turn_ids(task_id)):
         return TRACER.start_span(
             names.TURN_SPAN,
@@ -78,6 +81,7 @@ def _start_turn(session_id: str, task_id: str, began_ns: int) -> Span:
                 names.OPERATION_NAME: "invoke_agent",
                 names.CONVERSATION_ID: session_id,
                 names.MESSAGE_ID: task_id,
+                **({names.MODEL_FINGERPRINT: fingerprint} if fingerprint else {}),
             },
         )
 

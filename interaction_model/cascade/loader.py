@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from microturn.interaction_model.cascade.dialogue import Dialogue
 from microturn.interaction_model.cascade.ears import Ears
+from microturn.interaction_model.cascade.fingerprint import cascade_fingerprint
 from microturn.interaction_model.cascade.model import CascadeModel
 from microturn.interaction_model.cascade.recognition_service import RecognitionService
 from microturn.interaction_model.cascade.recognizer import MoonshineRecognizer
@@ -36,4 +37,6 @@ def load_cascade() -> CascadeModel:
     )
     router = IntentRouter(SentenceEmbedder(locate("minilm"), locate("minilm-tokenizer")))
     replies = Replies()
-    return CascadeModel(ears, Voice(), lambda seed: Dialogue(router, replies, seed))
+    return CascadeModel(
+        ears, Voice(), lambda seed: Dialogue(router, replies, seed), fingerprint=cascade_fingerprint()
+    )

@@ -118,8 +118,11 @@ class _Step:
 class CascadeModel:
     """Loaded ears and voice that serve many sessions; `load_cascade` makes one from the shipped weights."""
 
-    def __init__(self, ears: Ears, voice: Speaks, dialogue: Callable[[int], Dialogue]) -> None:
-        """`dialogue` makes the decisions of a new session from its seed."""
+    def __init__(
+        self, ears: Ears, voice: Speaks, dialogue: Callable[[int], Dialogue], *, fingerprint: str = "cascade"
+    ) -> None:
+        """`dialogue` makes the decisions of a new session from its seed; `fingerprint` names weights and versions."""
+        self.fingerprint = fingerprint
         self._ears = ears
         self._voice = voice
         self._dialogue = dialogue

@@ -157,15 +157,19 @@ class FaultyLink:
 
     async def _close(self) -> None:
         await self._break_all()
-        tasks = list(self._open)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        own = {asyncio.current_task()}
+        while tasks := asyncio.all_tasks() - own:  # also those that are just accepting a connection
+            for task in self._open:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
     def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         """Begin to serve a connection, in a task that is ours to cancel."""
+        if self._listener is None:  # it was accepted just before the link was cut
+            client.transport.abort()
+            return
         task = asyncio.ensure_future(self._connection(reader, client))
         self._open[task] = client
         task.add_done_callback(self._open.pop)

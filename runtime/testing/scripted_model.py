@@ -113,6 +113,8 @@ class ScriptedSession:
 class ScriptedModel:
     """Hears the lines of a script and answers by a function."""
 
+    fingerprint = "scripted"
+
     def __init__(
         self,
         lines: Iterable[UserLine] = (),

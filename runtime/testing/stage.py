@@ -76,6 +76,7 @@ class Stage:
             observers=[self.events.append],
             reopened=reopened,
             remarks=remarks or Remarks(()),
+            fingerprint=self.model.fingerprint,
         )
         self._plan: list[tuple[float, Callable[[], object]]] = []
         self._recording = _Recording()

@@ -34,6 +34,8 @@ WARM_UP_S = 2.0
 class Scripts:
     """A model whose sessions each have a script of their own, so that they do not all speak at once."""
 
+    fingerprint = "scripted"
+
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._models: list[ScriptedModel] = []

@@ -77,6 +77,8 @@ class Talk(ScriptedModel):
 class Talks:
     """One interaction model for all sessions, each with lines of its own."""
 
+    fingerprint = "scripted"
+
     def __init__(self) -> None:
         self.of: dict[str, Talk] = {}
 

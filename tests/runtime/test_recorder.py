@@ -57,6 +57,15 @@ def test_the_person_is_left_and_the_assistant_right_at_the_same_time(tmp_path: P
     assert np.abs(sound[:4700, 1]).max() < 0.02
 
 
+@pytest.mark.parametrize("kind", ["wav", "flac", "ogg"])
+def test_a_recording_says_which_model_spoke(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"a.{kind}"
+    with StereoRecorder(path, comment="microturn scripted") as recorder:
+        record(recorder, 3)
+    with soundfile.SoundFile(str(path)) as file:
+        assert file.comment == "microturn scripted"
+
+
 @pytest.mark.anyio
 async def test_a_staged_conversation_is_recorded_to_the_sample(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"

@@ -49,6 +49,7 @@ async def test_one_trace_leads_from_the_turn_to_what_was_heard(spans: InMemorySp
         named(spans, n) for n in (names.TURN_SPAN, names.SEND_SPAN, names.WEAVE_SPAN)
     )
     assert turn.parent is None
+    assert attribute(turn, names.MODEL_FINGERPRINT) == "scripted"
     assert send.parent == turn.context
     assert weave.parent is not None
     assert send.context is not None
