@@ -14,15 +14,16 @@ def dmel_levels(audio: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
     """See `microturn.kernels.ops.dmel.dmel_levels`."""
     sound = torch.cat([carry, audio], -1).nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
     sound.clamp_(-mel_filters.LOUDEST, mel_filters.LOUDEST)
-    frames = sound.unfold(-1, mel_filters.WINDOW_SAMPLES, mel_filters.HOP_SAMPLES) * mel_filters.hann_window()
-    energies = linear(_magnitudes(frames.flatten(0, 1)), mel_filters.mel_filters())
+    hops = sound.view(len(sound), -1, mel_filters.HOP_SAMPLES)
+    frames = torch.cat([hops[:, :-1], hops[:, 1:]], -1).mul_(mel_filters.hann_window())
+    energies = linear(magnitudes(frames.flatten(0, 1)), mel_filters.mel_filters())
     log_mels = energies.clamp_min_(mel_filters.MEL_FLOOR).log10_()
     levels = torch.bucketize(log_mels, mel_filters.level_edges(), out_int32=True, right=True)
     shape = (*frames.shape[:2], mel_filters.MEL_BINS)
     return levels.to(torch.uint8).view(shape), sound[:, -mel_filters.HOP_SAMPLES :].clone()
 
 
-def _magnitudes(frames: Tensor) -> Tensor:
+def magnitudes(frames: Tensor) -> Tensor:
     """`(F, 1600)` -> `(F, 801)`. Each frame is transformed alone: several may be computed by another routine."""
     spectra = torch.empty(frames.shape[0], mel_filters.FREQUENCIES, dtype=torch.complex64)
     for frame, spectrum in zip(frames.unbind(), spectra.unbind(), strict=True):
