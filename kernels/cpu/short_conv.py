@@ -1,0 +1,72 @@
+"""Short causal convolution per channel on the CPU: products and sums one after the other, several sessions at once.
+
+Products and sums are separate operations, each rounded once, so that no bit depends on where a loop's vector part
+ends. PyTorch's `conv1d` chooses among routines by the sizes, and promises no order of its sum.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from microturn.kernels._errors import BadShapeError
+
+
+class Layout(NamedTuple):
+    """Where every session's kept inputs and new tokens stand, one session after the other."""
+
+    order: Tensor
+    """Row of (states, tokens) that stands at each place."""
+    tokens: Tensor
+    """(T,): place of each token, less the W - 1 before it."""
+    kept: Tensor
+    """(S * (W - 1),): places of the inputs to keep for the next call."""
+
+
+def short_conv(x: Tensor, weight: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+    """See `microturn.kernels.ops.short_conv.short_conv`."""
+    bounds = tuple(starts.tolist())
+    sessions, history, channels = state.shape
+    check_bounds("short_conv", bounds, x.shape[0])
+    rows = torch.cat((state.reshape(-1, channels), x))
+    if sessions == 1:
+        y = _convolved(rows, weight, x.shape[0])
+        return y, rows[x.shape[0] :].unsqueeze(0).clone()
+    layout = _layout(bounds, history)
+    rows = rows.index_select(0, layout.order)
+    y = _convolved(rows, weight, max(rows.shape[0] - history, 0)).index_select(0, layout.tokens)
+    return y, rows.index_select(0, layout.kept).view(state.shape)
+
+
+def check_bounds(operator: str, bounds: tuple[int, ...], tokens: int) -> None:
+    """Raise BadShapeError unless `bounds` rise from 0 to `tokens`."""
+    if bounds[0] != 0 or bounds[-1] != tokens or any(end < begin for begin, end in pairwise(bounds)):
+        raise BadShapeError(operator, "starts", expected=f"rising from 0 to {tokens!r}", got=list(bounds))
+
+
+def _convolved(rows: Tensor, weight: Tensor, count: int) -> Tensor:
+    """The first `count` outputs over consecutive `rows`, in their dtype."""
+    wide, taps = rows.float(), weight.float().t().contiguous()
+    total = wide[:count] * taps[0]
+    for tap in range(1, len(taps)):
+        total += wide[tap : tap + count] * taps[tap]
+    total += wide[len(taps) - 1 : len(taps) - 1 + count]
+    return total.to(rows.dtype)
+
+
+@lru_cache(maxsize=16)
+def _layout(bounds: tuple[int, ...], history: int) -> Layout:
+    """Every layer of a step has the same bounds, so the layout is made once for all of them."""
+    states = (len(bounds) - 1) * history
+    order: list[int] = []
+    tokens: list[int] = []
+    kept: list[int] = []
+    for session, (begin, end) in enumerate(pairwise(bounds)):
+        tokens += range(len(order), len(order) + end - begin)
+        order += [*range(session * history, (session + 1) * history), *range(states + begin, states + end)]
+        kept += range(len(order) - history, len(order))
+    return Layout(*(torch.tensor(places, dtype=torch.int64) for places in (order, tokens, kept)))
