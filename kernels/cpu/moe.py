@@ -1,12 +1,17 @@
-"""A mixture of experts on the CPU: each chosen expert runs once, on the rows that chose it."""
+"""A mixture of experts on the CPU: each chosen expert runs once, on the rows that chose it.
+
+The rows of a group depend on who else is in the batch, and their bits do not, because those of `linear` do not.
+A pair is a token and one of its slots; pairs are numbered token by token.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from microturn.kernels._errors import BadShapeError
@@ -15,7 +20,7 @@ from microturn.kernels.cpu.linear import linear
 
 
 class _Group(NamedTuple):
-    """The pairs of token and slot that chose one expert, in the order of pairs sorted by expert."""
+    """The pairs `begin:end`, in the order of experts, that chose one expert."""
 
     expert: int
     begin: int
@@ -25,40 +30,48 @@ class _Group(NamedTuple):
 def moe(x: Tensor, gate_up: Tensor, down: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
     """See `microturn.kernels.ops.moe.moe`."""
     tokens, slots = ids.shape
+    experts = ids.numpy().ravel()
+    _expect_in_range(experts, gate_up.shape[0])
     if tokens == 0:
         return torch.empty_like(x)
-    order = np.argsort(ids.numpy().ravel(), kind="stable")
-    groups = list(_groups(ids.numpy().ravel()[order], gate_up.shape[0]))
-    rows = x.index_select(0, torch.from_numpy(order // slots))
-    inner = swiglu(_per_expert(rows, gate_up, groups))
-    outer = _per_expert(inner, down, groups)
-    return _combined(outer, torch.from_numpy(order), weights).to(x.dtype)
+    if tokens == 1:
+        groups = [_Group(expert, pair, pair + 1) for pair, expert in enumerate(experts.tolist())]
+        outer = _through_experts(x.expand(slots, -1), gate_up, down, groups).float()
+    else:
+        order = np.argsort(experts, kind="stable")
+        places = torch.from_numpy(order)
+        sorted_outer = _through_experts(x[places // slots], gate_up, down, _groups(experts[order]))
+        outer = torch.empty(sorted_outer.shape, dtype=torch.float32)
+        outer.index_copy_(0, places, sorted_outer.float())
+    return _combined(outer, weights).to(x.dtype)
 
 
-def _groups(experts: np.ndarray, count: int) -> Iterator[_Group]:
-    """Cut sorted expert ids into runs of equal ones."""
-    if experts[0] < 0 or experts[-1] >= count:
-        wrong = int(experts[0] if experts[0] < 0 else experts[-1])
-        raise BadShapeError("moe", "ids", expected=f"from 0 to {count - 1}", got=wrong)
-    ends = [*(np.flatnonzero(experts[1:] != experts[:-1]) + 1).tolist(), len(experts)]
-    begin = 0
-    for end in ends:
-        yield _Group(int(experts[begin]), begin, end)
-        begin = end
+def _expect_in_range(experts: NDArray[np.int32], count: int) -> None:
+    is_wrong = (experts < 0) | (experts >= count)
+    if is_wrong.any():
+        got = int(experts[is_wrong][0])
+        raise BadShapeError("moe", "ids", expected=f"from 0 to {count - 1}", got=got)
 
 
-def _per_expert(rows: Tensor, stack: Tensor, groups: list[_Group]) -> Tensor:
-    """Apply each expert's matrix of `stack (E, N, K)` to its rows: `(pairs, K)` -> `(pairs, N)`."""
-    return torch.cat([linear(rows[begin:end], stack[expert]) for expert, begin, end in groups])
+def _groups(experts: NDArray[np.int32]) -> list[_Group]:
+    """Cut sorted ids into runs of equal ones."""
+    cuts = (np.flatnonzero(experts[1:] != experts[:-1]) + 1).tolist()
+    begins = [0, *cuts]
+    ends = [*cuts, len(experts)]
+    chosen = experts[begins].tolist()
+    return [_Group(*group) for group in zip(chosen, begins, ends, strict=True)]
 
 
-def _combined(outer: Tensor, order: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum over slots, in the order of slots, in float32: `(pairs, C)` -> `(T, C)`."""
-    weighting = weights.reshape(-1, 1)
-    by_pair = torch.empty(outer.shape, dtype=torch.float32)
-    by_pair.index_copy_(0, order, outer.float())
-    by_slot = by_pair.mul_(weighting).view(*weights.shape, -1).unbind(1)
-    total = by_slot[0].clone()
-    for term in by_slot[1:]:
+def _through_experts(rows: Tensor, gate_up: Tensor, down: Tensor, groups: Sequence[_Group]) -> Tensor:
+    """`(pairs, C)` -> `(pairs, C)`: each row by its group's expert. The activation is computed for all at once."""
+    inner = swiglu(torch.cat([linear(rows[begin:end], gate_up[expert]) for expert, begin, end in groups]))
+    return torch.cat([linear(inner[begin:end], down[expert]) for expert, begin, end in groups])
+
+
+def _combined(outer: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum over slots, in the order of slots: `(pairs, C)` float32, changed in place -> `(T, C)`."""
+    terms = outer.mul_(weights.reshape(-1, 1)).view(*weights.shape, -1).unbind(1)
+    total = terms[0].clone()
+    for term in terms[1:]:
         total.add_(term)
     return total
