@@ -1,0 +1,73 @@
+"""Real architectures of `transformers` with a few random numbers for weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    InklingForCausalLM,
+    InklingTextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+VOCABULARY = 99
+_WIDTHS = {"vocab_size": VOCABULARY, "hidden_size": 64, "intermediate_size": 100}
+_HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
+
+
+def _llama() -> nn.Module:
+    return LlamaForCausalLM(LlamaConfig(**_WIDTHS, **_HEADS, num_hidden_layers=2))  # type: ignore[no-any-return]  # untyped
+
+
+def _qwen3() -> nn.Module:
+    return Qwen3ForCausalLM(Qwen3Config(**_WIDTHS, **_HEADS, num_hidden_layers=2, head_dim=16))  # type: ignore[no-any-return]  # untyped
+
+
+def _gpt2() -> nn.Module:
+    sizes = {"vocab_size": VOCABULARY, "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 256}
+    return GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=1, eos_token_id=2))  # type: ignore[no-any-return]  # untyped
+
+
+def _inkling() -> nn.Module:
+    config = InklingTextConfig(
+        **_WIDTHS,
+        **_HEADS,
+        num_hidden_layers=3,
+        swa_num_attention_heads=4,
+        swa_num_key_value_heads=2,
+        head_dim=16,
+        swa_head_dim=16,
+        d_rel=8,
+        rel_extent=64,
+        sliding_window_size=24,
+        n_routed_experts=6,
+        n_shared_experts=2,
+        num_experts_per_tok=3,
+        moe_intermediate_size=40,
+        layer_types=["hybrid_sliding", "hybrid_sliding", "hybrid"],
+        mlp_layer_types=["dense", "sparse", "sparse"],
+        logits_mup_width_multiplier=1.0,
+        initializer_range=0.2,
+    )
+    return InklingForCausalLM(config)  # type: ignore[no-any-return]  # untyped
+
+
+TINY: dict[str, Callable[[], nn.Module]] = {
+    "llama": _llama,
+    "qwen3": _qwen3,
+    "gpt2": _gpt2,
+    "inkling": _inkling,
+}
+
+
+def tiny_model(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """One of `TINY` with weights that depend on nothing but the seed, in evaluation mode."""
+    torch.manual_seed(11)
+    return TINY[name]().eval().to(dtype)
