@@ -93,7 +93,7 @@ def test_levels_of_noise_agree_with_float64(seed: int) -> None:
     levels, kept = dmel_levels(audio, carry)
     expected, expected_kept = reference.dmel_levels(audio, carry)
     assert (levels.dtype, levels.shape) == (torch.uint8, (5, 40, 80))
-    assert levels.unique().tolist() == list(range(2, 16))
+    assert set(levels.flatten().tolist()) == set(range(2, 16))
     assert_equal_but_near_edges(levels, expected, audio, carry)
     assert torch.equal(kept.double(), expected_kept)
 
@@ -120,10 +120,12 @@ def test_levels_of_recorded_people_are_those_of_inkling() -> None:
 def test_levels_are_the_same_in_one_piece_and_in_chunks(chunks: list[int], threads: int) -> None:
     audio = noise(3, 20, 4)
     whole, last = dmel_levels(audio, silence(3))
-    carry, pieces = silence(3), []
-    for piece in audio.split([count * 800 for count in chunks], -1):
-        levels, carry = dmel_levels(piece, carry)
+    carry, pieces, begin = silence(3), [], 0
+    for frames in chunks:
+        end = begin + frames * 800
+        levels, carry = dmel_levels(audio[:, begin:end], carry)
         pieces.append(levels)
+        begin = end
     assert torch.equal(torch.cat(pieces, 1), whole)
     assert same_bits(carry, last)
 

@@ -79,7 +79,7 @@ def test_neighbouring_columns_positions_and_seeds_are_not_correlated() -> None:
 def test_two_rows_never_hold_the_same_noise_in_another_order() -> None:
     words = hashes(torch.zeros(300, dtype=torch.int64), torch.arange(300), 1000)
     assert (
-        words.unique().numel() > words.numel() - 40
+        len(set(words.flatten().tolist())) > words.numel() - 40
     )  # 10.5 equal pairs are expected of 300,000 random words
 
 
