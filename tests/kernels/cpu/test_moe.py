@@ -87,6 +87,7 @@ def test_router_and_experts_agree_with_a_layer_of_inkling() -> None:
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.timeout(120)  # which the long form needs on a busy machine
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_a_row_has_the_same_bits_in_every_batch(dtype: torch.dtype, threads: int) -> None:
     gate_up, down = experts(5, dtype)
