@@ -1,0 +1,170 @@
+"""The ways to multiply rows by a weight, from the cheapest to the slowest; `probe` finds the first that is invariant.
+
+Every way computes only a few batch sizes (`ROW_SIZES`): rows are padded with zeros to the next of them, and long
+batches are cut. So each size that is ever computed can be tried beforehand, and oneDNN, which makes machine code for
+every new size (2 to 10 ms each), is never met with one in the middle of a beat.
+
+The way of choice for float32 is the **chain**: K is cut into parts of 512, and the parts are added from left to right.
+Up to that length oneDNN adds the products of one output in a single ascending chain of fused multiply-adds, whatever
+the rows, the threads and the width of the vectors, so the result has the same bits on every x86-64 processor with
+AVX2. It is found by comparing it with such a chain written out, under AVX2, AVX-512 and native bfloat16; both are
+our findings. Beyond 512 it changes with the instruction set, and a single column is not a chain, hence the padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ROW_SIZES = (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64, 96, 128)
+"""Rows that are computed at once; our choice: a step of 8 costs at most a quarter from 32 rows on."""
+
+CHAIN_LENGTH = 512
+"""The longest K that oneDNN was seen to add in a single chain under AVX-512."""
+
+Multiply = Callable[[Tensor, Sequence[Tensor], Tensor | None], Tensor]
+"""`(M, K)`, the parts of a weight and a bias `(N,)` to `(M, N)`, the dtype of the first."""
+Parts = Callable[[Tensor], tuple[Tensor, ...]]
+"""A weight `(N, K)` in the form that a `Multiply` takes."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One way to multiply."""
+
+    name: str
+    """Its name in the cache."""
+    multiply: Multiply
+    plain: Parts
+    """The weight for one use."""
+    least_rows: int
+    """The smallest of `ROW_SIZES` that is computed with a plain weight."""
+    pack: Parts | None = None
+    """The weight for many uses, in the library's own layout; None if there is none."""
+    least_packed_rows: int = 1
+    """The smallest of `ROW_SIZES` that is computed with a packed weight."""
+    widens: bool = False
+    """Whether a narrow dtype is computed in float32: then float32 is tried, as rounding would hide differences."""
+
+    def operand(self, weight: Tensor) -> Operand:
+        """A weight `(N, K)` for one use."""
+        return Operand(self.multiply, self.plain(weight.detach()), self.least_rows, weight.shape[0])
+
+    def packed_operand(self, weight: Tensor) -> Operand | None:
+        """A weight `(N, K)` for many uses; None if this policy knows no better form."""
+        if self.pack is None:
+            return None
+        return Operand(self.multiply, self.pack(weight.detach()), self.least_packed_rows, weight.shape[0])
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A weight, ready to be multiplied with."""
+
+    multiply: Multiply
+    parts: tuple[Tensor, ...]
+    least_rows: int
+    columns: int
+    """N."""
+
+    def times(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """`x @ weight.T + bias`: `(M, K)` of any M to `(M, N)`, the dtype of `x`."""
+        rows = x.shape[0]
+        if rows > ROW_SIZES[-1]:
+            return torch.cat([self._at_a_size(some, bias) for some in torch.split(x, ROW_SIZES[-1])])
+        return self._at_a_size(x, bias) if rows else x.new_empty(0, self.columns)
+
+    def _at_a_size(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        rows = x.shape[0]
+        size = _SIZE_OF[max(rows, self.least_rows)]
+        if size == rows:
+            return self._trimmed(x.contiguous(), bias)
+        padded = x.new_zeros(size, x.shape[1])
+        padded[:rows] = x
+        return self._trimmed(padded, bias)[:rows]
+
+    def _trimmed(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        result = self.multiply(x, self.parts, bias)
+        return result if result.shape[1] == self.columns else result[:, : self.columns].contiguous()
+
+
+_SIZE_OF = tuple(next(size for size in ROW_SIZES if size >= rows) for rows in range(ROW_SIZES[-1] + 1))
+
+
+def _by_onednn(x: Tensor, part: Tensor, bias: Tensor | None) -> Tensor:
+    result: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, part, bias, "none", [], "")
+    return result
+
+
+def _whole(x: Tensor, parts: Sequence[Tensor], bias: Tensor | None) -> Tensor:
+    # Zeros are added where there is no bias: oneDNN's code with a bias is another, which would be tried apart.
+    return _by_onednn(x, parts[0], parts[1] if bias is None else bias)
+
+
+def _chain(x: Tensor, parts: Sequence[Tensor], bias: Tensor | None) -> Tensor:
+    wide = x.float()
+    total = _by_onednn(wide if len(parts) == 1 else wide[:, :CHAIN_LENGTH], parts[0], None)
+    for place, part in enumerate(parts[1:], 1):
+        begin = place * CHAIN_LENGTH
+        inner = wide[:, begin : begin + CHAIN_LENGTH]
+        total = torch.ops.mkldnn._linear_pointwise.binary(inner, total, part, None, "add")
+    if bias is not None:
+        total[:, : bias.shape[0]] += bias.float()
+    return total.to(x.dtype)
+
+
+def _native(x: Tensor, parts: Sequence[Tensor], bias: Tensor | None) -> Tensor:
+    return F.linear(x, parts[0], bias)
+
+
+def _row_by_row(x: Tensor, parts: Sequence[Tensor], bias: Tensor | None) -> Tensor:
+    return torch.stack([F.linear(row, parts[0], bias) for row in x])
+
+
+def _as_it_is(weight: Tensor) -> tuple[Tensor, ...]:
+    return (weight,)
+
+
+def _with_zeros(weight: Tensor) -> tuple[Tensor, ...]:
+    return weight.contiguous(), weight.new_zeros(weight.shape[0])
+
+
+def _reordered(weight: Tensor) -> tuple[Tensor, ...]:
+    plain, zeros = _with_zeros(weight)
+    return torch.ops.mkldnn._reorder_linear_weight(plain), zeros
+
+
+def _cut(weight: Tensor) -> tuple[Tensor, ...]:
+    wide = weight.float()
+    if wide.shape[0] == 1:
+        wide = F.pad(wide, (0, 0, 0, 1))
+    return tuple(part.contiguous() for part in torch.split(wide, CHAIN_LENGTH, dim=1))
+
+
+def _reordered_cut(weight: Tensor) -> tuple[Tensor, ...]:
+    return tuple(torch.ops.mkldnn._reorder_linear_weight(part) for part in _cut(weight))
+
+
+WHOLE = Policy("whole", _whole, _with_zeros, least_rows=1, pack=_reordered)
+PAIRS = Policy("pairs", _whole, _with_zeros, least_rows=2, pack=_reordered, least_packed_rows=2)
+CHAIN = Policy("chain", _chain, _cut, least_rows=2, pack=_reordered_cut, widens=True)
+NATIVE = Policy("native", _native, _as_it_is, least_rows=1)
+PADDED = tuple(Policy(f"pad{rows}", _native, _as_it_is, least_rows=rows) for rows in (8, 16, 32))
+ROW_BY_ROW = Policy("rows", _row_by_row, _as_it_is, least_rows=1)
+
+
+def policies(dtype: torch.dtype) -> tuple[Policy, ...]:
+    """The ways to try for a dtype, in order.
+
+    The order is fixed, not measured, so that two starts on one machine never choose differently. Narrow dtypes begin
+    with one call of the library, which is certified where the processor has instructions for them: for a single row or,
+    as oneDNN adds a long K of a single row in another order, for two. Without such instructions the chain in
+    float32 is also the fastest. Float32 has no native way: it was never seen to be invariant.
+    """
+    if dtype == torch.float32:
+        return (CHAIN, *PADDED, ROW_BY_ROW)
+    return (WHOLE, PAIRS, CHAIN, NATIVE, *PADDED, ROW_BY_ROW)
