@@ -89,5 +89,5 @@ def seen_by_rows(sight: Sight, zone: Zone, first: int, tokens: int, repeats: int
     if sight.window:
         seen &= (distance < sight.window) | (keys < sight.sinks)
     scores = torch.zeros(seen.shape).masked_fill_(~seen, -torch.inf)
-    unseen = ~seen[:, margin:].unflatten(1, (-1, SPLIT)).any(2).t().unsqueeze(1)
+    unseen = ~seen[:, margin:].view(rows, -1, SPLIT).any(2).t().unsqueeze(1)
     return Seen(scores, margin, unseen.contiguous() if unseen.any() else None)

@@ -80,7 +80,7 @@ def test_any_cut_into_calls_gives_the_bits_of_one_call(
         done = [sum(counts[:call]) for counts in schedule]
         rows = [source[n : n + new] for source, n, new in zip(sources, done, counts, strict=True)]
         y, state = short_conv(torch.cat(rows), weight, state, starts(*counts))
-        for parts, part in zip(found, y.split(counts), strict=True):
+        for parts, part in zip(found, torch.split(y, counts), strict=True):
             parts.append(part)
     for source, parts, kept in zip(sources, found, state, strict=True):
         whole, last = short_conv(source, weight, torch.zeros_like(state[:1]), starts(len(source)))
