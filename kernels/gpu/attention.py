@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from microturn.kernels.gpu.attention_kernels import combine_kernel, fused_kernel, split_kernel
-from microturn.kernels.gpu.compile_case import CompileCase
+from microturn.kernels.gpu.compile_case import ALL_ARCHITECTURES, CompileCase
 from microturn.kernels.gpu.launch import INTERPRET, TYPE_NAMES, power_of_two, processors
-from microturn.kernels.gpu.tuning import MmaClass, architecture, architectures_of, mma_class
+from microturn.kernels.gpu.tuning import MmaClass, architecture, mma_class
 from microturn.kernels.spec import GPU_SPLIT
 
 KEY_BLOCK = 32
@@ -22,6 +22,9 @@ Our choice: with 64, the kernel for many queries needs more registers than there
 
 WORKSPACE_LIMIT_BYTES = 64 * 2**20
 """Above it the kernel for many queries runs, whose state stays in registers. Our choice."""
+
+HOPPER = 90
+"""The first architecture with a warpgroup instruction."""
 
 COMBINE_UNROLL = 8
 """Splits whose states are loaded together before they are folded one by one. Our choice; no bit depends on it."""
@@ -167,15 +170,18 @@ def row_tiles(dtype: torch.dtype, device: torch.device) -> tuple[RowTile, RowTil
     """The tiles for few and for many queries, both of one class of matrix multiply."""
     if dtype == torch.float32:
         return _FLOAT32_TILE, _FLOAT32_TILE
-    return _TILES[mma_class(architecture(device))]
+    arch = architecture(device)
+    return _TILES[mma_class(arch) if arch >= HOPPER else "hmma"]
 
 
 _TILES: dict[MmaClass, tuple[RowTile, RowTile]] = {
-    "hmma": (RowTile(rows=16, num_warps=4, num_stages=5), RowTile(rows=32, num_warps=4, num_stages=3)),
+    "hmma": (RowTile(rows=16, num_warps=4, num_stages=5), RowTile(rows=32, num_warps=8, num_stages=3)),
     "hgmma": (RowTile(rows=64, num_warps=8, num_stages=5), RowTile(rows=64, num_warps=8, num_stages=3)),
     "equal": (RowTile(rows=16, num_warps=4, num_stages=5), RowTile(rows=64, num_warps=8, num_stages=3)),
 }
-"""Triton multiplies tiles of 64 rows with Hopper's warpgroup instruction, and lower ones with that of one warp."""
+"""Triton multiplies tiles of 64 rows with Hopper's warpgroup instruction, and lower ones with that of one warp.
+
+Before Hopper there is only the latter, and 64 rows need more registers with it than there are."""
 
 _FLOAT32_TILE = RowTile(rows=16, num_warps=8, num_stages=2)
 """Float32 is multiplied without tensor cores."""
@@ -236,7 +242,9 @@ def _case(
         num_warps=tile.num_warps,
         num_stages=tile.num_stages,
         aligned=("page_stride", "group_stride", "slot_stride", "table_stride", "extent"),
-        architectures=architectures_of(mma, None),
+        architectures=[
+            arch for arch in ALL_ARCHITECTURES if arch >= HOPPER or mma == "hmma" or name == "fp32"
+        ],
         expects_hgmma=tile.rows >= 64 and dtype != torch.float32,
     )
 

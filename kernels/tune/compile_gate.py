@@ -21,6 +21,7 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from time import monotonic
+from typing import Any
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -101,7 +102,10 @@ def all_cases() -> list[CompileCase]:
 
 def one_per_kernel(cases: Iterable[CompileCase]) -> list[CompileCase]:
     """The first case of each kernel."""
-    return list({case.kernel: case for case in reversed(list(cases))}.values())[::-1]
+    firsts: dict[Any, CompileCase] = {}
+    for case in cases:
+        firsts.setdefault(case.kernel, case)
+    return list(firsts.values())
 
 
 def _line(verdict: Verdict) -> str:
