@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 
 import pytest
@@ -23,7 +24,7 @@ WIDTH = 48
 
 def head(vocabulary: int, dtype: torch.dtype) -> Tensor:
     generator = torch.Generator().manual_seed(vocabulary)
-    return (torch.randn(vocabulary, WIDTH, generator=generator) / WIDTH**0.5).to(dtype)
+    return (torch.randn(vocabulary, WIDTH, generator=generator) / math.sqrt(WIDTH)).to(dtype)
 
 
 def targets_of(h: Tensor, vocabulary: int) -> Tensor:
