@@ -62,7 +62,13 @@ _EQUAL: Buckets = (
     (None, Tile(128, 128, 64, 8, 3)),
 )
 DEFAULTS: Defaults = {"equal": _EQUAL, "hgmma": _HGMMA, "hmma": _HMMA}
-FLOAT32: Buckets = ((16, Tile(16, 32, 32, 4, 3)), (None, Tile(64, 32, 32, 4, 3)))
+CUT_DEFAULTS: Defaults = {
+    "equal": (_EQUAL[0], (None, Tile(64, 64, 64, 4, 4))),
+    "hgmma": (_HGMMA[0], (None, Tile(64, 64, 64, 4, 4))),
+    "hmma": (_HMMA[0], (None, Tile(32, 64, 64, 4, 4))),
+}
+"""For narrow weights; smaller, as many rows keep a second accumulator in registers."""
+FLOAT32: Buckets = ((16, Tile(16, 32, 32, 4, 3)), (None, Tile(64, 32, 32, 8, 3)))
 """Small, as float32 is multiplied by ordinary instructions that are unrolled."""
 
 
@@ -202,17 +208,18 @@ def _multiply(a: Tensor, b: Tensor, bias: Tensor | None, out: Tensor) -> None:
         _side_by_side(a, b, parts, k // splits)
         _add_splits(parts, bias, out)
         return
-    tile = _tile(a.dtype, m, n, k, a.device)
+    tile = _tile(a.dtype, m, n, k, a.device, is_cut=splits > 1)
     if tile.loads == "tma" and splits == 1 and _is_tma_ready(a, b, out):
         _launch_tma(a, b, bias, out, tile)
     else:
         _launch(a, b, bias, out, tile, k // splits)
 
 
-def _tile(dtype: torch.dtype, m: int, n: int, k: int, device: torch.device) -> Tile:
+def _tile(dtype: torch.dtype, m: int, n: int, k: int, device: torch.device, *, is_cut: bool = False) -> Tile:
     if dtype == torch.float32:
         return pick(FLOAT32, m)
-    return tile_for("linear", m, n, k, arch=architecture(device), defaults=DEFAULTS)
+    name, defaults = ("linear_cut", CUT_DEFAULTS) if is_cut else ("linear", DEFAULTS)
+    return tile_for(name, m, n, k, arch=architecture(device), defaults=defaults)
 
 
 def _side_by_side(a: Tensor, b: Tensor, parts: Tensor, depth: int) -> None:
@@ -310,20 +317,29 @@ def compile_cases() -> list[CompileCase]:
 def _all_cases() -> Iterator[CompileCase]:
     for mma, buckets in DEFAULTS.items():
         for _, tile in buckets:
-            yield from _cases_of(tile, mma, arch=None)
+            yield from _whole_cases(tile, mma, None)
+        for _, tile in CUT_DEFAULTS[mma]:
+            yield from _cut_cases(tile, mma, None)
     for table in tables():
         for _, _, tile in table.operator_tiles("linear"):
-            yield from _cases_of(tile, table.mma_class, arch=table.arch)
+            yield from _whole_cases(tile, table.mma_class, table.arch)
+        for _, _, tile in table.operator_tiles("linear_cut"):
+            yield from _cut_cases(tile, table.mma_class, table.arch)
     for _, tile in FLOAT32:
-        yield _case(tile, "equal", arch=None, dtype=torch.float32)
+        for is_cut in (False, True):
+            yield _case(tile, "equal", None, dtype=torch.float32, is_cut=is_cut)
     yield _add_splits_case()
 
 
-def _cases_of(tile: Tile, mma: MmaClass, arch: int | None) -> Iterator[CompileCase]:
+def _whole_cases(tile: Tile, mma: MmaClass, arch: int | None) -> Iterator[CompileCase]:
     yield _case(tile, mma, arch)
-    yield _case(tile, mma, arch, is_cut=True)
     if tile.loads == "tma":
         yield _tma_case(tile, mma, arch)
+
+
+def _cut_cases(tile: Tile, mma: MmaClass, arch: int | None) -> Iterator[CompileCase]:
+    yield _case(tile, mma, arch)
+    yield _case(tile, mma, arch, is_cut=True)
 
 
 def _case(

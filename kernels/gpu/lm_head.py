@@ -40,7 +40,7 @@ _NO_TOKEN = tl.constexpr(2**31 - 1)
 
 _SMALL = ((16, Tile(16, 128, 64, 4, 5)), (64, Tile(32, 128, 64, 8, 4)))
 DEFAULTS: Defaults = {
-    "equal": (*_SMALL, (None, Tile(128, 128, 64, 8, 4))),
+    "equal": (*_SMALL, (None, Tile(64, 128, 64, 4, 4))),
     "hgmma": (*_SMALL, (None, Tile(128, 128, 64, 8, 4))),
     "hmma": (*_SMALL, (None, Tile(32, 128, 64, 8, 4))),
 }

@@ -43,7 +43,7 @@ COMBINE_BLOCK = 1024
 _GATE_UP_HMMA: Buckets = ((16, Tile(16, 32, 128, 4, 4)), (None, Tile(32, 64, 64, 4, 4)))
 _DOWN_HMMA: Buckets = ((16, Tile(16, 32, 128, 4, 4)), (None, Tile(32, 128, 64, 4, 4)))
 GATE_UP: Defaults = {
-    "equal": (*_GATE_UP_HMMA[:1], (64, Tile(64, 64, 64, 4, 4)), (None, Tile(128, 128, 64, 8, 4))),
+    "equal": (*_GATE_UP_HMMA[:1], (64, Tile(64, 64, 64, 4, 4)), (None, Tile(128, 64, 64, 8, 4))),
     "hgmma": (
         (16, Tile(16, 64, 64, 4, 5)),
         (64, Tile(64, 64, 64, 4, 4)),
