@@ -32,7 +32,7 @@ def sdpa(q: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
 def experts_one_by_one(x: Tensor, ids: Tensor, shares: Tensor, weights: LayerWeights) -> Tensor:
     """Each visited expert on its tokens. Needs to know on the host which experts are visited."""
     mixed = torch.zeros(x.shape, device=x.device, dtype=torch.float32)
-    for expert in ids.unique().tolist():
+    for expert in set(ids.flatten().tolist()):
         rows, slots = torch.where(ids == expert)
         inner = _swiglu(F.linear(x[rows], weights.gate_up[expert]))
         part = F.linear(inner, weights.down[expert]).float() * shares[rows, slots].unsqueeze(1)

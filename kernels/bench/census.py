@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -68,9 +69,7 @@ def census(stage: Stage, plan: CensusPlan) -> None:
     """Count, write each result to the journal, and a verdict last."""
     _precompile(stage, plan)
     found: dict[tuple[str, str], BitClasses] = {}
-    steps = [
-        (f"census {n}x{k}", lambda n=n, k=k: _one_weight(stage, plan, n, k, found)) for n, k in plan.shapes
-    ]
+    steps = [(f"census {n}x{k}", partial(_one_weight, stage, plan, n, k, found)) for n, k in plan.shapes]
     stage.run([(LT, lambda: _own_process(stage, plan)), *steps])
     stage.journal.add("census_verdict", verdict(found, plan.tiles))
 
@@ -118,9 +117,13 @@ def _one_weight(
 
 
 def _variants(weight: Tensor, tiles: Sequence[str]) -> Iterator[tuple[str, RowOperator]]:
-    yield DEFAULT, lambda x: F.linear(x, weight)
+    yield DEFAULT, partial(_default, weight)
     for name in tiles:
         yield name, _tiled(weight, *TILES[name])
+
+
+def _default(weight: Tensor, x: Tensor) -> Tensor:
+    return F.linear(x, weight)
 
 
 def _tiled(weight: Tensor, mma: MmaClass, tile: Tile) -> RowOperator:
@@ -204,7 +207,7 @@ def count_without_split(
     settings = _without_split(device)
     for n, k in shapes:
         x, weight = operands(device, n, k, max(rows))
-        classes = bit_classes(lambda x, w=weight: F.linear(x, w), x, rows)
+        classes = bit_classes(partial(_default, weight), x, rows)
         yield {"shape": f"{n}x{k}", "variant": LT, "settings": settings, **classes.as_row()}
 
 
@@ -215,7 +218,7 @@ def _without_split(device: torch.device) -> str:
     torch.backends.cuda.preferred_blas_library("cublaslt")
     matmul = torch.backends.cuda.matmul
     try:
-        matmul.allow_bf16_reduced_precision_reduction = (False, False)  # type: ignore[assignment]  # typed as bool only
+        matmul.allow_bf16_reduced_precision_reduction = (False, False)
     except (TypeError, RuntimeError):
         matmul.allow_bf16_reduced_precision_reduction = False
         return "no reduced precision"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -96,7 +97,7 @@ class RowCase:
 def correctness(stage: Stage, plan: CorrectnessPlan) -> None:
     """Every check writes a record with `is_right`."""
     rows = [
-        (f"rows {case.name}", lambda c=case: _check_rows(stage, plan, c)) for case in _row_cases(stage, plan)
+        (f"rows {case.name}", partial(_check_rows, stage, plan, case)) for case in _row_cases(stage, plan)
     ]
     stage.run(
         [
@@ -122,10 +123,10 @@ def _row_cases(stage: Stage, plan: CorrectnessPlan) -> Iterator[RowCase]:
         weight = stage.normal(n, k, seed=4, spread=k**-0.5)
         yield RowCase(
             f"linear {n}x{k}",
-            lambda x, w=weight: linear(x, w, None),
+            partial(_linear, weight),
             k,
             is_large=True,
-            exact=lambda x, w=weight: reference.linear(x, w),
+            exact=partial(_exact_linear, weight),
         )
     yield RowCase(
         "rms_norm", lambda x: rms_norm(x, gain, EPS), width, True, lambda x: reference.rms_norm(x, gain, EPS)
@@ -140,6 +141,14 @@ def _row_cases(stage: Stage, plan: CorrectnessPlan) -> Iterator[RowCase]:
     yield RowCase("lm_head_argmax", lambda x: lm_head_argmax(x, head), width)
     weights = _weights(stage, plan)
     yield RowCase("route", lambda x: OURS.route(x, weights), width, True)
+
+
+def _linear(weight: Tensor, x: Tensor) -> Tensor:
+    return linear(x, weight)
+
+
+def _exact_linear(weight: Tensor, x: Tensor) -> Tensor:
+    return reference.linear(x, weight)
 
 
 def _check_rows(stage: Stage, plan: CorrectnessPlan, case: RowCase) -> None:
@@ -257,7 +266,7 @@ def _check_convolution(stage: Stage, plan: CorrectnessPlan) -> None:
     whole, _ = short_conv(x, weight, before, _starts(stage, tokens))
     for chunk in (1, 2, 7):
         state, parts = before, []
-        for piece in x.split(chunk):
+        for piece in torch.split(x, chunk):
             part, state = short_conv(piece, weight, state, _starts(stage, len(piece)))
             parts.append(part)
         _record(stage, f"short_conv in chunks of {chunk}", same_bits(whole, torch.cat(parts)), {})
@@ -271,7 +280,7 @@ def _check_dmel(stage: Stage) -> None:
     whole, _ = dmel_levels(audio, carry)
     alone, _ = dmel_levels(audio[:1], carry[:1])
     parts, held = [], carry
-    for piece in audio.split(3200, dim=1):
+    for piece in torch.split(audio, 3200, dim=1):
         levels, held = dmel_levels(piece.contiguous(), held)
         parts.append(levels)
     expected, _ = reference.dmel_levels(audio.cpu(), carry.cpu())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from microturn.kernels.bench.machine import cpu_ceilings
 from microturn.kernels.bench.ours import OURS, attend
 from microturn.kernels.ops.dmel import dmel_embed, dmel_levels
 from microturn.kernels.ops.int8 import linear_int8, quantize_weight
-from microturn.kernels.ops.linear import linear
+from microturn.kernels.ops.linear import linear, prepare_linears
 from microturn.kernels.ops.moe import moe
 from microturn.kernels.tune.shapes import CPU_LINEARS, MEDIUM, NANO, LayerShape
 from microturn.kernels.tune.timing import Call, CpuClock
@@ -56,10 +57,11 @@ def cpu_steps(plan: CpuPlan) -> Sequence[tuple[str, Callable[[], Iterator[Figure
         "layer": layer_figures,
         "dmel": dmel_figures,
     }
-    return [(name, lambda step=step: _without_gradients(step(plan))) for name, step in steps.items()]
+    return [(name, partial(_without_gradients, step, plan)) for name, step in steps.items()]
 
 
-def _without_gradients(figures: Iterator[Figure]) -> Iterator[Figure]:
+def _without_gradients(step: Callable[[CpuPlan], Iterator[Figure]], plan: CpuPlan) -> Iterator[Figure]:
+    figures = step(plan)
     while True:
         with torch.inference_mode():
             figure = next(figures, None)
@@ -74,6 +76,8 @@ def linear_figures(plan: CpuPlan) -> Iterator[Figure]:
         ceilings = ceilings_of(dtype)
         for outputs, inputs in plan.linears:
             weight = torch.randn(outputs, inputs).to(dtype)
+            prepared = weight.clone()
+            prepare_linears([prepared], rows=plan.rows)
             for count in plan.rows:
                 x = torch.randn(count, inputs).to(dtype)
                 yield from _compared(
@@ -81,8 +85,9 @@ def linear_figures(plan: CpuPlan) -> Iterator[Figure]:
                     "linear",
                     f"{outputs}x{inputs} M={count} {_name(dtype)}",
                     {
-                        "native": lambda x=x, w=weight: F.linear(x, w),
-                        "ours": lambda x=x, w=weight: linear(x, w, None),
+                        "native": partial(F.linear, x, weight),
+                        "ours": partial(linear, x, prepared),
+                        "ours unprepared": partial(linear, x, weight),
                     },
                     floors.linear(ceilings, count, outputs, inputs, item=dtype.itemsize),
                     targets.cpu_goal(count),
@@ -103,8 +108,8 @@ def int8_figures(plan: CpuPlan) -> Iterator[Figure]:
                 "linear_int8",
                 f"{outputs}x{inputs} M={count} bfloat16",
                 {
-                    "native": lambda x=x, w=rounded: F.linear(x, w),
-                    "ours": lambda x=x, w=integers, s=scale: linear_int8(x, w, s, None),
+                    "native": partial(F.linear, x, rounded),
+                    "ours": partial(linear_int8, x, integers, scale),
                 },
                 floors.linear(ceilings, count, outputs, inputs, item=1),
                 targets.CPU_INT8 if count == 1 else "",
@@ -144,7 +149,7 @@ def expert_figures(plan: CpuPlan) -> Iterator[Figure]:
                 calls: dict[str, Call] = {
                     "native loop": _experts_call(baselines.experts_one_by_one, x, ids, shares, weights),
                     "native grouped": _experts_call(baselines.experts_grouped, x, ids, shares, weights),
-                    "ours": lambda x=x, i=ids, s=shares, w=weights: moe(x, w.gate_up, w.down, i, s),
+                    "ours": partial(moe, x, weights.gate_up, weights.down, ids, shares),
                 }
                 if tokens == 1:
                     calls["native gather"] = _experts_call(
@@ -226,7 +231,10 @@ def _compared(
 
 
 def _weights(shape: LayerShape, dtype: torch.dtype) -> LayerWeights:
-    return LayerWeights.random(shape, device=CPU, dtype=dtype, window=0)
+    """Prepared as a model does at load; PyTorch's operators are not touched by it."""
+    weights = LayerWeights.random(shape, device=CPU, dtype=dtype, window=0)
+    prepare_linears([weights.qkv, weights.output, weights.router, weights.gate_up, weights.down])
+    return weights
 
 
 def _state(shape: LayerShape, context: int, chunk: int, dtype: torch.dtype) -> LayerState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -106,7 +107,7 @@ Steps = Iterator[tuple[str, Callable[[], None]]]
 def _linear_steps(stage: Stage, plan: FinalPlan) -> Steps:
     for rows in plan.linear_rows:
         for n, k in plan.linears:
-            yield f"linear {n}x{k} M={rows}", lambda n=n, k=k, rows=rows: _linear(stage, n, k, rows)
+            yield f"linear {n}x{k} M={rows}", partial(_linear, stage, n, k, rows)
 
 
 def _linear(stage: Stage, n: int, k: int, rows: int) -> None:
@@ -116,9 +117,9 @@ def _linear(stage: Stage, n: int, k: int, rows: int) -> None:
         "linear",
         f"{n}x{k} M={rows}",
         {
-            "cublas": [lambda w=w: F.linear(x, w) for w in weights],
-            "fixed tile": [lambda w=w: fixed_tile_linear(x, w) for w in weights],
-            "ours": [lambda w=w: linear(x, w, None) for w in weights],
+            "cublas": [partial(F.linear, x, w) for w in weights],
+            "fixed tile": [partial(fixed_tile_linear, x, w) for w in weights],
+            "ours": [partial(linear, x, w) for w in weights],
         },
         floor=floors.linear(stage.ceilings, rows, n, k),
         goal=">= 85% of the floor, >= 1.0x cuBLAS" if rows <= 16 else ">= 0.92x cuBLAS",
@@ -127,7 +128,7 @@ def _linear(stage: Stage, n: int, k: int, rows: int) -> None:
 
 def _expert_steps(stage: Stage, plan: FinalPlan, weights: LayerWeights) -> Steps:
     for tokens in plan.expert_tokens:
-        yield f"moe T={tokens}", lambda tokens=tokens: _experts(stage, weights, tokens)
+        yield f"moe T={tokens}", partial(_experts, stage, weights, tokens)
 
 
 def _experts(stage: Stage, weights: LayerWeights, tokens: int) -> None:
@@ -161,7 +162,7 @@ def _attention_steps(stage: Stage, plan: FinalPlan) -> Steps:
     for sessions, context, chunk in plan.attentions:
         yield (
             f"attention {sessions}x{context} chunk {chunk}",
-            lambda s=sessions, c=context, t=chunk: _attention(stage, plan, s, c, t),
+            partial(_attention, stage, plan, sessions, context, chunk),
         )
 
 
@@ -178,7 +179,7 @@ def _attention(stage: Stage, plan: FinalPlan, sessions: int, context: int, chunk
         f"{sessions} sessions, context {context}, chunk {chunk}",
         {
             "library": [
-                lambda s=s: baselines.sdpa(queries, s.dense_keys, s.dense_values, scale) for s in states
+                partial(baselines.sdpa, queries, s.dense_keys, s.dense_values, scale) for s in states
             ],
             "ours": [_attention_call(q, s, None) for s in states],
             "ours biased": [_attention_call(q, s, bias) for s in states],
@@ -201,8 +202,8 @@ def _lm_head(stage: Stage, plan: FinalPlan) -> None:
             "lm_head",
             f"V={plan.vocabulary} T={tokens}",
             {
-                "library": [lambda h=h: _library_head(h, weight)],
-                "ours": [lambda h=h: lm_head_argmax(h, weight)],
+                "library": [partial(_library_head, h, weight)],
+                "ours": [partial(lm_head_argmax, h, weight)],
             },
             floor=floors.linear(stage.ceilings, tokens, plan.vocabulary, width),
             goal=">= 90% of the floor",
@@ -224,8 +225,8 @@ def _norms(stage: Stage, plan: FinalPlan) -> None:
             "rms_norm",
             f"T={rows} C={width}",
             {
-                "library": [lambda x=x: baselines.LIBRARY.norm(x, weight) for x in inputs],
-                "ours": [lambda x=x: rms_norm(x, weight, EPS) for x in inputs],
+                "library": [partial(baselines.LIBRARY.norm, x, weight) for x in inputs],
+                "ours": [partial(rms_norm, x, weight, EPS) for x in inputs],
             },
             floor=floors.rows(stage.ceilings, rows, width, tensors=2),
             goal=goal,
@@ -234,8 +235,8 @@ def _norms(stage: Stage, plan: FinalPlan) -> None:
             "add_rms_norm",
             f"T={rows} C={width}",
             {
-                "library": [lambda x=x: baselines.LIBRARY.add_norm(x, x, weight) for x in inputs],
-                "ours": [lambda x=x: add_rms_norm(x, x, weight, EPS) for x in inputs],
+                "library": [partial(baselines.LIBRARY.add_norm, x, x, weight) for x in inputs],
+                "ours": [partial(add_rms_norm, x, x, weight, EPS) for x in inputs],
             },
             floor=floors.rows(stage.ceilings, rows, width, tensors=3),
             goal=goal,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 
@@ -30,7 +31,7 @@ def layer_slice(
         [
             (
                 f"layer {sessions}x{length}",
-                lambda s=sessions, t=length: _case(stage, weights, s, t, context, page),
+                partial(_case, stage, weights, sessions, length, context, page),
             )
             for sessions, length in cases
         ]
@@ -69,9 +70,9 @@ def _quickest(stage: Stage, weights: LayerWeights, state: LayerState, x: Tensor)
     parts: dict[str, dict[str, Call]] = {"linear": {}, "attend": {}, "experts": {}}
     ways = {"ours": OURS, "library": baselines.LIBRARY}
     for name, way in ways.items():
-        parts["linear"][name] = lambda way=way: way.linear(x, weights.qkv)
-        parts["attend"][name] = lambda way=way: way.attend(q, k, v, relative, weights, state)
-        parts["experts"][name] = lambda way=way: way.experts(x, ids, shares, weights)
+        parts["linear"][name] = partial(way.linear, x, weights.qkv)
+        parts["attend"][name] = partial(way.attend, q, k, v, relative, weights, state)
+        parts["experts"][name] = partial(way.experts, x, ids, shares, weights)
     winners = {}
     for part, calls in parts.items():
         timings = stage.clock.time({name: [call] for name, call in calls.items()})

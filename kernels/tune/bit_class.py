@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+Variant = TypeVar("Variant", bound=Hashable)
 
 RowOperator = Callable[[Tensor], Tensor | tuple[Tensor, ...]]
 """Maps `(M, ...)` to one or several `(M, ...)`, row by row."""
@@ -64,6 +68,17 @@ def bit_classes(operator: RowOperator, x: Tensor, rows: Sequence[int]) -> BitCla
         swapped[0], swapped[-1] = batch[-1], batch[0]
         last.append(row_hash(operator(swapped), size - 1))
     return BitClasses(tuple(rows), tuple(torch.stack(first).tolist()), tuple(torch.stack(last).tolist()))
+
+
+def most_common(hashes: Mapping[Variant, int]) -> int:
+    """The hash that most variants share; the first one's among equals.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    if not hashes:
+        raise ValueError("hashes is empty: no variant gave one")
+    return Counter(hashes.values()).most_common(1)[0][0]
 
 
 def row_hash(result: Tensor | tuple[Tensor, ...], row: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 from microturn.kernels.gpu.lm_head import VOCABULARY_BLOCK
@@ -30,13 +30,20 @@ def candidates(operator: str, rows: int, mma: MmaClass) -> Iterator[Tile]:
         rows: tokens of the call.
         mma: the class of instructions that the tiles must belong to.
     """
-    sizes = _HEAD if operator == "lm_head" else _SMALL if rows <= 16 else _MIDDLE if rows <= 64 else _LARGE
+    sizes = _HEAD if operator == "lm_head" else _linear_sizes(rows, mma)
     has_tma = rows > 64 and operator == "linear"
     for height, columns, depth, warps, stages in sizes:
         for loads in ("pointer", "tma") if has_tma else ("pointer",):
             tile = Tile(height, columns, depth, warps, stages, loads="tma" if loads == "tma" else "pointer")
             if tile.fits(mma) and _shared_bytes(tile) <= SHARED_MEMORY_BYTES and not _is_lopsided(tile):
                 yield tile
+
+
+def _linear_sizes(rows: int, mma: MmaClass) -> Sequence[tuple[int, int, int, int, int]]:
+    if rows <= 16:
+        return _SMALL
+    # Tiles of 64 rows and more would use the instruction that this class excludes.
+    return _MIDDLE if rows <= 64 or mma == "hmma" else _LARGE
 
 
 def _shared_bytes(tile: Tile) -> int:

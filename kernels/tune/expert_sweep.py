@@ -10,7 +10,7 @@ from torch import Tensor
 
 from microturn.kernels.gpu.moe import moe
 from microturn.kernels.gpu.tuning import MmaClass, Tile, forced_class, forced_tile
-from microturn.kernels.tune.bit_class import row_hash
+from microturn.kernels.tune.bit_class import most_common, row_hash
 from microturn.kernels.tune.candidates import expert_candidates
 from microturn.kernels.tune.deadline import Deadline
 from microturn.kernels.tune.journal import Journal
@@ -67,7 +67,7 @@ def expert_jobs(plan: Plan, shape: LayerShape, mma: MmaClass) -> list[Job]:
 
 
 def _largest(plan: Plan) -> int:
-    return LARGEST_TOKENS if plan.device.type == "cuda" else 20
+    return LARGEST_TOKENS if plan.device.type == "cuda" else 9
 
 
 class _Calls:
@@ -92,13 +92,14 @@ class _Calls:
 
     def of(self, pair: Pair) -> list[Call]:
         """One call per set of tokens."""
-        return [self._call(pair, x, ids, shares) for x, ids, shares in self._inputs]
+        return [self._call(pair, *inputs) for inputs in self._inputs]
 
     def first_token(self, pair: Pair) -> set[int]:
         """The hashes of the first token's result in both sets, and alone."""
         x, ids, shares = self._inputs[0]
+        calls = [self._call(pair, *inputs) for inputs in self._inputs]
         alone = self._call(pair, x[:1], ids[:1], shares[:1])
-        return {int(row_hash(call(), 0)) for call in (alone, *self.of(pair))}
+        return {int(row_hash(call(), 0)) for call in (alone, *calls)}
 
     def _call(self, pair: Pair, x: Tensor, ids: Tensor, shares: Tensor) -> _Moe:
         return _Moe(pair, self._mma, (x, *self._weights, ids, shares))
@@ -138,19 +139,23 @@ def _of_one_class(
     calls: _Calls, pairs: Sequence[Pair], wanted: int | None, journal: Journal
 ) -> tuple[int | None, list[Pair]]:
     """The pairs that run and give the first token the same bits alone, in both sets, and as all others."""
-    good: list[Pair] = []
+    hashes: dict[Pair, int] = {}
     for pair in pairs:
         try:
             found = calls.first_token(pair)
         except Exception as error:  # noqa: BLE001  # tiles that do not run are left out, and the journal says why
             journal.add("dropped", {"tile": str(pair), "why": f"{type(error).__name__}: {error}"[:300]})
             continue
-        wanted = min(found) if wanted is None else wanted
-        if found == {wanted}:
-            good.append(pair)
+        if len(found) == 1:
+            hashes[pair] = found.pop()
         else:
-            journal.add("dropped", {"tile": str(pair), "why": "bits", "classes": len(found)})
-    return wanted, good
+            journal.add("dropped", {"tile": str(pair), "why": "bits depend on the batch"})
+    if wanted is None and hashes:
+        wanted = most_common(hashes)
+    for pair, bits in hashes.items():
+        if bits != wanted:
+            journal.add("dropped", {"tile": str(pair), "why": "other bits than most tiles"})
+    return wanted, [pair for pair, bits in hashes.items() if bits == wanted]
 
 
 def _fastest(plan: Plan, calls: _Calls, pairs: Sequence[Pair], tokens: int, journal: Journal) -> Pair:

@@ -64,7 +64,7 @@ def dry_plan() -> Plan:
         expert_tokens=(1, None),
         buckets=(16, None),
         class_rows=(1, 17),
-        largest=65,
+        largest=17,
         most_candidates=2,
         workers=0,
     )

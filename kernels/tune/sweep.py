@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -57,9 +58,7 @@ def sweep(plan: Plan, deadline: Deadline, journal: Journal, out: Path, mma: MmaC
         share = deadline.share(2.0 * deadline.left_s / (len(weights) - place))
         _attempt(
             f"{operator} {n}x{k}",
-            lambda o=operator, n=n, k=k, s=share: table.add(
-                o, n, k, list(swept_weight(plan, o, n, k, mma, s, journal))
-            ),
+            partial(_weight, plan, operator, n, k, mma, share, journal, table),
             journal,
         )
 
@@ -74,6 +73,19 @@ def _precompile(plan: Plan, mma: MmaClass, journal: Journal, deadline: Deadline)
     )
     broken = {str(one.job.tiles): one.error for one in outcomes if one.error}
     journal.add("precompiled", {"jobs": len(jobs), "done": len(outcomes), "broken": broken})
+
+
+def _weight(
+    plan: Plan,
+    operator: str,
+    n: int,
+    k: int,
+    mma: MmaClass,
+    deadline: Deadline,
+    journal: Journal,
+    table: TableFile,
+) -> None:
+    table.add(operator, n, k, list(swept_weight(plan, operator, n, k, mma, deadline, journal)))
 
 
 def _experts(plan: Plan, mma: MmaClass, deadline: Deadline, journal: Journal, table: TableFile) -> None:

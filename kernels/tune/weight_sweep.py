@@ -10,7 +10,7 @@ from torch import Tensor
 
 from microturn.kernels.gpu.gemm import split_count
 from microturn.kernels.gpu.tuning import MmaClass, Tile, forced_class, forced_tile
-from microturn.kernels.tune.bit_class import RowOperator, bit_classes
+from microturn.kernels.tune.bit_class import RowOperator, bit_classes, most_common
 from microturn.kernels.tune.candidates import candidates
 from microturn.kernels.tune.deadline import Deadline
 from microturn.kernels.tune.journal import Journal
@@ -54,15 +54,34 @@ def swept_weight(
             journal.skipped(f"{operator} {n}x{k} rows {limit}")
             break
         batch = x[: limit or plan.largest]
-        good: list[Tile] = []
-        for tile in list(candidates(operator, len(batch), mma))[: plan.most_candidates]:
-            found = _bits(_forced(operator, tile, mma, weight), tile, batch, journal)
-            wanted = found if wanted is None else wanted
-            if found is not None and found == wanted:
-                good.append(tile)
+        hashes = _hashes(plan, operator, mma, weight, batch, journal)
+        if not hashes:
+            continue
+        wanted = most_common(hashes) if wanted is None else wanted
+        good = _agreeing(hashes, wanted, journal)
         if good:
             best = _fastest(plan, operator, good, mma, weight, batch, journal)
             yield {"max_rows": limit, **asdict(best)}
+
+
+def _hashes(
+    plan: Plan, operator: str, mma: MmaClass, weight: Tensor, batch: Tensor, journal: Journal
+) -> dict[Tile, int]:
+    """The hash of the first row by tile, of tiles that run and give it the same bits in every batch."""
+    found: dict[Tile, int] = {}
+    for tile in list(candidates(operator, len(batch), mma))[: plan.most_candidates]:
+        bits = _bits(_forced(operator, tile, mma, weight), tile, batch, journal)
+        if bits is not None:
+            found[tile] = bits
+    return found
+
+
+def _agreeing(hashes: dict[Tile, int], wanted: int, journal: Journal) -> list[Tile]:
+    """The tiles with the wanted bits; the others are written down."""
+    for tile, bits in hashes.items():
+        if bits != wanted:
+            journal.add("dropped", {"tile": str(tile), "why": "other bits than most tiles"})
+    return [tile for tile, bits in hashes.items() if bits == wanted]
 
 
 def _forced(operator: str, tile: Tile, mma: MmaClass, weight: Tensor) -> RowOperator:
@@ -85,7 +104,7 @@ def _bits(operator: RowOperator, tile: Tile, x: Tensor, journal: Journal) -> int
         journal.add("dropped", {"tile": str(tile), "why": f"{type(error).__name__}: {error}"[:300]})
         return None
     if classes.count != 1:
-        journal.add("dropped", {"tile": str(tile), "why": "bits", **classes.as_row()})
+        journal.add("dropped", {"tile": str(tile), "why": "bits depend on the batch", **classes.as_row()})
         return None
     return classes.first[0]
 
