@@ -114,9 +114,9 @@ class SessionKeys:
         pages = SPLIT // page
         table = self.table[start * pages : stop * pages]
         table += [0] * ((stop - start) * pages - len(table))
-        index = torch.tensor(table).view(-1, 1, pages)
+        index = torch.tensor(table, device="cpu").view(-1, 1, pages)
         evicted = index < 0
-        index = index.clamp(min=0) * groups + torch.arange(groups).unsqueeze(1)
+        index = index.clamp(min=0) * groups + torch.arange(groups, device="cpu").unsqueeze(1)
         copy = pool.view(-1, page, head_dim).index_select(0, index.flatten())
         if min(table) < 0:
             copy.masked_fill_(evicted.expand(-1, groups, -1).reshape(-1, 1, 1), 0)

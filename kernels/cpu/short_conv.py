@@ -69,4 +69,6 @@ def _layout(bounds: tuple[int, ...], history: int) -> Layout:
         tokens += range(len(order), len(order) + end - begin)
         order += [*range(session * history, (session + 1) * history), *range(states + begin, states + end)]
         kept += range(len(order) - history, len(order))
-    return Layout(*(torch.tensor(places, dtype=torch.int64) for places in (order, tokens, kept)))
+    return Layout(
+        *(torch.tensor(places, dtype=torch.int64, device="cpu") for places in (order, tokens, kept))
+    )

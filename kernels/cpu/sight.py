@@ -82,12 +82,12 @@ def seen_by_rows(sight: Sight, zone: Zone, first: int, tokens: int, repeats: int
     """
     begin = zone.start * SPLIT
     margin = max(0, begin + sight.reach - 1 - first) if zone.kind == "biased" else 0
-    keys = torch.arange(begin - margin, zone.stop * SPLIT)
-    token = torch.div(torch.arange(rows), repeats, rounding_mode="floor").clamp_(max=tokens - 1)
+    keys = torch.arange(begin - margin, zone.stop * SPLIT, device="cpu")
+    token = torch.div(torch.arange(rows, device="cpu"), repeats, rounding_mode="floor").clamp_(max=tokens - 1)
     distance = (first + token).unsqueeze(1) - keys
     seen = distance >= 0
     if sight.window:
         seen &= (distance < sight.window) | (keys < sight.sinks)
-    scores = torch.zeros(seen.shape).masked_fill_(~seen, -torch.inf)
+    scores = torch.zeros(seen.shape, dtype=torch.float32, device="cpu").masked_fill_(~seen, -torch.inf)
     unseen = ~seen[:, margin:].view(rows, -1, SPLIT).any(2).t().unsqueeze(1)
     return Seen(scores, margin, unseen.contiguous() if unseen.any() else None)

@@ -218,11 +218,12 @@ def test_chunks_of_any_size_give_the_bits_of_one_call(dtype: torch.dtype, sight:
         )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("heads", "groups", "head_dim"), [(1, 1, 64), (2, 2, 128), (8, 2, 80), (6, 1, 16)])
 def test_every_shape_of_heads_gives_one_token_the_bits_of_one_call(
-    heads: int, groups: int, head_dim: int
+    heads: int, groups: int, head_dim: int, dtype: torch.dtype
 ) -> None:
-    source = tokens(530, heads=heads, groups=groups, head_dim=head_dim, dtype=torch.bfloat16)
+    source = tokens(530, heads=heads, groups=groups, head_dim=head_dim, dtype=dtype)
     assert same_bits(in_chunks(source, 1, begin=490), in_one(source)[490:])
 
 
@@ -361,6 +362,17 @@ def test_sessions_without_new_tokens_are_passed_over() -> None:
     assert [len(out) for out in found] == [0, 50, 0]
     assert same_bits(found[1], in_one(source))
     assert cache.step([(session, source, 0) for session in sessions[:1]])[0].shape == (0, 4, 32)
+
+
+def test_the_default_dtype_of_the_process_changes_no_bits() -> None:
+    source = tokens(537, sight=BIASED_WINDOW)
+    whole = in_one(source, sight=BIASED_WINDOW)
+    try:
+        torch.set_default_dtype(torch.bfloat16)
+        found = in_chunks(source, 107, sight=BIASED_WINDOW)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert same_bits(found, whole)
 
 
 def test_a_row_that_is_not_a_number_spoils_no_other() -> None:
