@@ -24,13 +24,13 @@ _log_softmax = define(
 _lm_head_logprob = define(
     "lm_head_logprob(Tensor h, Tensor weight, Tensor targets) -> (Tensor, Tensor)",
     cpu=cpu.lm_head_logprob,
-    gpu="softmax:lm_head_logprob",
+    gpu="lm_head:lm_head_logprob",
     fake=lambda h, weight, targets: (_per_token(h), _per_token(h)),
 )
 _lm_head_argmax = define(
     "lm_head_argmax(Tensor h, Tensor weight) -> (Tensor, Tensor, Tensor)",
     cpu=cpu.lm_head_argmax,
-    gpu="softmax:lm_head_argmax",
+    gpu="lm_head:lm_head_argmax",
     fake=lambda h, weight: (h.new_empty(h.shape[0], dtype=torch.int64), _per_token(h), _per_token(h)),
 )
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-# Each defines its operators when it is imported.
+# Each of the modules of operators defines them when it is imported.
+from microturn.kernels import gpu
 from microturn.kernels.ops import activation, dmel, flow, moe, norm, router, sampling, softmax
 
 pytestmark = pytest.mark.unit
@@ -58,3 +61,14 @@ def test_every_operator_of_these_modules_is_tried_here() -> None:
 def test_an_operator_changes_no_argument_and_traces_to_its_shapes(name: str, dtype: torch.dtype) -> None:
     overload = getattr(torch.ops.microturn, name).default
     torch.library.opcheck(overload, calls(dtype)[name], test_utils=("test_schema", "test_faketensor"))
+
+
+def test_every_operator_names_a_function_of_the_gpu_package_that_exists() -> None:
+    # Read, not imported: Triton decides for good on its first import whether it interprets.
+    package = Path(gpu.__file__).parent
+    for module in MODULES:
+        source = Path(module.__file__).read_text(encoding="utf-8")
+        named = re.findall(r'gpu="(\w+):(\w+)"', source)
+        assert named, module.__name__
+        for file, function in named:
+            assert f"\ndef {function}(" in (package / f"{file}.py").read_text(encoding="utf-8")
