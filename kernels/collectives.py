@@ -124,7 +124,8 @@ class OrderedGroup:
 
     def scatter_rows(self, x: Tensor) -> Tensor:
         """This process's rows of (T, C) that all hold."""
-        return x.split(row_counts(len(x), self.world))[self.rank].contiguous()
+        rows: Tensor = x.split(row_counts(len(x), self.world))[self.rank].contiguous()
+        return rows
 
     def _messages(self, x: Tensor, dim: int) -> Iterator[Tensor]:
         """The tensor in pieces of at most `message_rows`; one piece if it is empty."""
@@ -152,7 +153,8 @@ class OrderedGroup:
             "exchange partial sums",
             lambda: dist.all_to_all_single(received, sent, [own] * self.world, counts, group=self._group),
         )
-        return received.unflatten(0, (self.world, own)).transpose(1, 2).flatten(0, 1)
+        by_sender = received.reshape(self.world, own, *sent.shape[1:])
+        return by_sender.transpose(1, 2).flatten(0, 1)
 
     def _guarded(self, doing: str, work: Callable[[], Result]) -> Result:
         try:

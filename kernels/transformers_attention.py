@@ -5,23 +5,25 @@ Needs the package; `invariant_model` imports this module when it is given such a
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import sdpa_mask
 
 from microturn.kernels.aten_attention import dense_attention
 from microturn.protocols import UserError
 
 NAME = "microturn"
+# Imported so because the package's annotations change from version to version.
+_transformers: Any = import_module("transformers")
+_masking: Any = import_module("transformers.masking_utils")
 
 
 def register() -> None:
     """Make the name known to `transformers`."""
-    AttentionInterface.register(NAME, attend)
-    AttentionMaskInterface.register(NAME, positioned_mask)
+    _transformers.AttentionInterface.register(NAME, attend)
+    _transformers.AttentionMaskInterface.register(NAME, positioned_mask)
 
 
 def positioned_mask(
@@ -39,14 +41,14 @@ def positioned_mask(
     key 0; both would move the places where attention cuts the keys.
     """
     kwargs["allow_is_causal_skip"] = kwargs["allow_is_bidirectional_skip"] = False
-    mask = sdpa_mask(
+    mask: Tensor = _masking.sdpa_mask(
         batch_size, q_length, kv_length, kv_offset=kv_offset, attention_mask=attention_mask, **kwargs
     )
     first_key = torch.full((batch_size,), int(kv_offset))
     if attention_mask is not None:
         first_key = first_key - (attention_mask.cumsum(-1) == 0).sum(-1).cpu()
-    mask.first_key = first_key
-    return mask  # type: ignore[no-any-return]  # the package is not typed
+    mask.first_key = first_key  # type: ignore[attr-defined]  # the mask is all that reaches `attend`
+    return mask
 
 
 def attend(

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.redis
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QUESTION = EXAMPLES / "conversation/question.flac"
-TESTED = {"ask_first.py", "observe.py", "seats.py", "typed.py"}
+TESTED = {"ask_first.py", "invariant_transformer.py", "observe.py", "seats.py", "typed.py"}
 
 
 def ask(text: str) -> Answer:

@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 import torch
 from torch import nn
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    InklingForCausalLM,
-    InklingTextConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+
+transformers: Any = pytest.importorskip("transformers")
 
 VOCABULARY = 99
 _WIDTHS = {"vocab_size": VOCABULARY, "hidden_size": 64, "intermediate_size": 100}
 _HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
 
 
-def _llama() -> nn.Module:
-    return LlamaForCausalLM(LlamaConfig(**_WIDTHS, **_HEADS, num_hidden_layers=2))  # type: ignore[no-any-return]  # untyped
+def _llama() -> Any:
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**_WIDTHS, **_HEADS, num_hidden_layers=2))
 
 
-def _qwen3() -> nn.Module:
-    return Qwen3ForCausalLM(Qwen3Config(**_WIDTHS, **_HEADS, num_hidden_layers=2, head_dim=16))  # type: ignore[no-any-return]  # untyped
+def _qwen3() -> Any:
+    return transformers.Qwen3ForCausalLM(
+        transformers.Qwen3Config(**_WIDTHS, **_HEADS, num_hidden_layers=2, head_dim=16)
+    )
 
 
-def _gpt2() -> nn.Module:
+def _gpt2() -> Any:
     sizes = {"vocab_size": VOCABULARY, "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 256}
-    return GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=1, eos_token_id=2))  # type: ignore[no-any-return]  # untyped
+    return transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes, bos_token_id=1, eos_token_id=2))
 
 
-def _inkling() -> nn.Module:
-    config = InklingTextConfig(
+def _inkling() -> Any:
+    config = transformers.InklingTextConfig(
         **_WIDTHS,
         **_HEADS,
         num_hidden_layers=3,
@@ -56,10 +52,10 @@ def _inkling() -> nn.Module:
         logits_mup_width_multiplier=1.0,
         initializer_range=0.2,
     )
-    return InklingForCausalLM(config)  # type: ignore[no-any-return]  # untyped
+    return transformers.InklingForCausalLM(config)
 
 
-TINY: dict[str, Callable[[], nn.Module]] = {
+TINY: dict[str, Callable[[], Any]] = {
     "llama": _llama,
     "qwen3": _qwen3,
     "gpt2": _gpt2,
@@ -70,4 +66,5 @@ TINY: dict[str, Callable[[], nn.Module]] = {
 def tiny_model(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
     """One of `TINY` with weights that depend on nothing but the seed, in evaluation mode."""
     torch.manual_seed(11)
-    return TINY[name]().eval().to(dtype)
+    model: nn.Module = TINY[name]().eval().to(dtype)
+    return model
