@@ -204,6 +204,7 @@ def test_it_computes_what_the_oracle_computes(dtype: torch.dtype, page: int, sig
         torch.testing.assert_close(out.double(), expected, atol=TOLERANCES[dtype], rtol=0)
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("sight", SIGHTS)
 def test_chunks_of_any_size_give_the_bits_of_one_call(dtype: torch.dtype, sight: Sight) -> None:
@@ -384,6 +385,7 @@ def test_a_row_that_is_not_a_number_spoils_no_other() -> None:
     assert same_bits(spoilt[:520], whole[:520]) and same_bits(spoilt[521:], whole[521:])
 
 
+@pytest.mark.timeout(120)
 @settings(max_examples=60 if LONG else 8, deadline=None)
 @given(st.data())
 def test_any_schedule_of_sessions_chunks_and_rewinds_gives_the_bits_of_one_call(data: st.DataObject) -> None:
