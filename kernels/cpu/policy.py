@@ -1,14 +1,14 @@
 """The ways to multiply rows by a weight, from the cheapest to the slowest; `probe` finds the first that is invariant.
 
 Every way computes only a few batch sizes (`ROW_SIZES`): rows are padded with zeros to the next of them, and long
-batches are cut. So each size that is ever computed can be tried beforehand, and oneDNN, which makes machine code for
-every new size (2 to 10 ms each), is never met with one in the middle of a beat.
+batches are cut. So each size that is ever computed is tried by the probe, and can be computed once at load: oneDNN
+takes some milliseconds to make its machine code for a size that the process has not met.
 
 The way of choice for float32 is the **chain**: K is cut into parts of 512, and the parts are added from left to right.
 Up to that length oneDNN adds the products of one output in a single ascending chain of fused multiply-adds, whatever
-the rows, the threads and the width of the vectors, so the result has the same bits on every x86-64 processor with
-AVX2. It is found by comparing it with such a chain written out, under AVX2, AVX-512 and native bfloat16; both are
-our findings. Beyond 512 it changes with the instruction set, and a single column is not a chain, hence the padding.
+the rows, the threads and the width of the vectors: its bits equal those of a chain written out, on an AMD processor with
+AVX-512 and with oneDNN limited to AVX2. Beyond 512 the order changes with the instruction set; a single column
+is not added so, hence it is padded. Both are our findings, and a test repeats them wherever it runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ROW_SIZES = (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64, 96, 128)
-"""Rows that are computed at once; our choice: a step of 8 costs at most a quarter from 32 rows on."""
+"""Rows that are computed at once; our choice: padding adds at most a quarter from 32 to 64 rows, half beyond."""
 
 CHAIN_LENGTH = 512
 """The longest K that oneDNN was seen to add in a single chain under AVX-512."""

@@ -30,7 +30,7 @@ from microturn.kernels.evidence import same_bits
 CACHE_VERSION = 1
 """Raised whenever a policy or the probe changes, so that older findings are not used."""
 
-MOST_COLUMNS = 16384
+MOST_COLUMNS = 8192
 """A weight with more columns is tried with this many, plus the rest of a division by 64; our choice, to bound the time."""
 
 OFFSETS = (0, 3, 7)
@@ -191,7 +191,7 @@ def _samples(shape: LinearShape) -> tuple[Tensor, Tensor]:
 def _drawn(rows: int, columns: int) -> Tensor:
     """Normal numbers `(rows, columns)`, of which a large tensor repeats the same million."""
     wanted = rows * columns
-    return _pool().repeat(-(-wanted // _POOL))[:wanted].reshape(rows, columns).clone()
+    return _pool().repeat(-(-wanted // _POOL))[:wanted].view(rows, columns)
 
 
 @lru_cache(maxsize=1)

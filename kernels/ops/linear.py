@@ -41,7 +41,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`x @ weight.T + bias`, summed in float32, the bias added after the sum, rounded once.
 
     On the CPU the first call of a shape probes how to compute it (`certify_linears` does it beforehand), and a
-    weight that was given to `prepare_linears` is two to eight times faster for few rows.
+    weight that was given to `prepare_linears` is up to five times faster for few rows.
 
     Args:
         x: `(..., K)`, float32, bfloat16 or float16, K at least 1.
