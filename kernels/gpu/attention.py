@@ -127,7 +127,7 @@ def attention(
     """
     call = Call(
         q.contiguous(), keys, values, page_table, starts, lengths, scale, window, sinks,
-        None if distance_bias is None else distance_bias.contiguous(),
+        None if distance_bias is None or distance_bias.shape[2] == 0 else distance_bias.contiguous(),
     )  # fmt: skip
     if q.shape[0] == 0:
         return torch.empty_like(call.q)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,6 +21,8 @@ pytestmark = pytest.mark.unit
 
 TILE = RowTile(rows=16, num_warps=4, num_stages=1)
 SCALE = 0.3
+
+Kernel = Callable[[Call, RowTile], Tensor]
 
 
 def _call(
@@ -100,7 +103,7 @@ def test_both_kernels_agree_with_the_oracle_and_with_each_other_in_every_bit(nam
 
 
 @pytest.mark.parametrize("kernel", [attend_split, attend_fused])
-def test_bfloat16_is_multiplied_as_bfloat16(kernel: type) -> None:
+def test_bfloat16_is_multiplied_as_bfloat16(kernel: Kernel) -> None:
     call = _call([2], [60], dtype=torch.bfloat16, reach=8)
     torch.testing.assert_close(kernel(call, TILE).double(), _oracle(call), atol=2e-2, rtol=2e-2)
 
@@ -122,6 +125,31 @@ def test_tokens_one_at_a_time_give_what_they_give_together() -> None:
             SCALE, 0, 0, None,
         )  # fmt: skip
         torch.testing.assert_close(attend_split(alone, TILE)[0], whole[place], atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", [attend_split, attend_fused])
+def test_a_session_has_the_same_bits_alone_and_beside_others(kernel: Kernel) -> None:
+    both = _call([9, 2], [40, 30])
+    together = kernel(both, TILE)
+    for session, (begin, end) in enumerate(((0, 9), (9, 11))):
+        alone = replace(
+            both,
+            q=both.q[begin:end],
+            page_table=both.page_table[session : session + 1],
+            starts=torch.tensor([0, end - begin], dtype=torch.int32),
+            lengths=both.lengths[session : session + 1],
+        )
+        assert same_bits(kernel(alone, TILE), together[begin:end])
+
+
+def test_a_bias_of_no_reach_is_no_bias() -> None:
+    call = _call([2], [20])
+    with use_backend("interpreter"):
+        found = attention(
+            call.q, call.keys, call.values, call.page_table, call.starts, call.lengths,
+            scale=SCALE, distance_bias=torch.empty(2, 2, 0),
+        )  # fmt: skip
+    torch.testing.assert_close(found.double(), _oracle(call), atol=2e-6, rtol=2e-6)
 
 
 @pytest.mark.parametrize("new", [[1], [9, 8]])

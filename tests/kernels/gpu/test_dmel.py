@@ -42,7 +42,7 @@ def test_levels_are_those_of_the_oracle_wherever_the_energy_is_not_halfway(
     is_clear = ((log_mels - mel_filters.level_edges().double()).abs() > 1e-4).all(-1)
     assert is_clear.float().mean() > 0.99
     assert torch.equal(found[0].long()[is_clear], expected[is_clear])
-    assert len(found[0].unique()) > 3
+    assert len(set(found[0].flatten().tolist())) > 3
 
 
 def test_the_last_samples_are_kept_and_broken_ones_count_as_silence(

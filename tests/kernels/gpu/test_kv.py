@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import pytest
 import torch
 from torch import Tensor
@@ -18,21 +20,38 @@ STARTS = torch.tensor([0, 2, 2, 5], dtype=torch.int32)
 SLOTS = torch.tensor([15, 32, 3, 4, 5])
 
 
-def _arguments(dtype: torch.dtype) -> dict[str, Tensor | float]:
+class Arguments(TypedDict):
+    """The operator's."""
+
+    k: Tensor
+    v: Tensor
+    k_conv: Tensor
+    v_conv: Tensor
+    k_state: Tensor
+    v_state: Tensor
+    k_norm: Tensor
+    eps: float
+    keys: Tensor
+    values: Tensor
+    slots: Tensor
+    starts: Tensor
+
+
+def _arguments(dtype: torch.dtype) -> Arguments:
     generator = torch.Generator().manual_seed(5)
 
     def drawn(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).to(dtype)
 
     channels = GROUPS * WIDTH
-    return {
-        "k": drawn(5, channels), "v": drawn(5, channels),
-        "k_conv": drawn(channels, 4), "v_conv": drawn(channels, 4),
-        "k_state": drawn(3, 3, channels), "v_state": drawn(3, 3, channels),
-        "k_norm": drawn(WIDTH), "eps": EPS,
-        "keys": drawn(4, GROUPS, PAGE, WIDTH), "values": drawn(4, GROUPS, PAGE, WIDTH),
-        "slots": SLOTS, "starts": STARTS,
-    }  # fmt: skip
+    return Arguments(
+        k=drawn(5, channels), v=drawn(5, channels),
+        k_conv=drawn(channels, 4), v_conv=drawn(channels, 4),
+        k_state=drawn(3, 3, channels), v_state=drawn(3, 3, channels),
+        k_norm=drawn(WIDTH), eps=EPS,
+        keys=drawn(4, GROUPS, PAGE, WIDTH), values=drawn(4, GROUPS, PAGE, WIDTH),
+        slots=SLOTS, starts=STARTS,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
@@ -51,8 +70,7 @@ def test_nothing_but_the_slots_is_written() -> None:
     before, arguments = _arguments(torch.float32), _arguments(torch.float32)
     with use_backend("interpreter"):
         append_kv(**arguments)
-    for name in ("keys", "values"):
-        untouched = torch.ones(4, PAGE, dtype=torch.bool)
-        untouched[SLOTS // PAGE, SLOTS % PAGE] = False
-        kept, found = (pool[name].transpose(1, 2)[untouched] for pool in (before, arguments))
-        assert same_bits(kept, found)
+    untouched = torch.ones(4, PAGE, dtype=torch.bool)
+    untouched[SLOTS // PAGE, SLOTS % PAGE] = False
+    for pool, found in ((before["keys"], arguments["keys"]), (before["values"], arguments["values"])):
+        assert same_bits(pool.transpose(1, 2)[untouched], found.transpose(1, 2)[untouched])
