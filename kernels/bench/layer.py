@@ -184,7 +184,7 @@ def layer_step(operators: Operators, x: Tensor, weights: LayerWeights, state: La
 
 def _split(qkv: Tensor, shape: LayerShape) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     tokens, per_query = qkv.shape[0], shape.heads * shape.head_dim
-    widths = (per_query, shape.kv_width, shape.kv_width, shape.heads * shape.relative)
+    widths = [per_query, shape.kv_width, shape.kv_width, shape.heads * shape.relative]
     q, k, v, relative = torch.split(qkv, widths, dim=-1)
     q = q.reshape(tokens, shape.heads, shape.head_dim)
     if not shape.relative:

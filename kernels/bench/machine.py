@@ -77,9 +77,10 @@ def cpu_ceilings(dtype: torch.dtype, *, tries: int = 5) -> Ceilings:
 
 
 def _seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    """Processor time per thread: neighbours on a shared machine lengthen wall time only."""
+    start = time.process_time()
     call()
-    return time.perf_counter() - start
+    return (time.process_time() - start) / torch.get_num_threads()
 
 
 def _cuda(device: torch.device) -> tuple[str, int, int, int]:

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from microturn.kernels.bench.figure import Figure
 from microturn.kernels.bench.machine import Machine
@@ -24,13 +25,14 @@ def figure_table(figures: Sequence[Figure]) -> str:
         "cpu",
         "floor",
         "of floor",
-        "vs alternative",
+        "wall ratio",
+        "cpu ratio",
         "goal",
     )
     lines = [_line(figure, figures) for figure in figures]
     return (
         table((header, *lines))
-        + "\n(times in microseconds; the ratio is our p20 over the quickest alternative's)\n"
+        + "\n(times in microseconds; ratios are ours over the best alternative, of the p20 and of processor time)\n"
     )
 
 
@@ -90,16 +92,26 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join((padded[0], "  ".join("-" * width for width in widths), *padded[1:])) + "\n"
 
 
-def ratio(figure: Figure, figures: Sequence[Figure]) -> float | None:
-    """The p20 of one of our variants over that of the quickest alternative in the same case; None for alternatives.
+def ratio(
+    figure: Figure, figures: Sequence[Figure], *, of: Literal["p20_us", "cpu_us"] = "p20_us"
+) -> float | None:
+    """One of our variants over the alternative that is best in the same case; None for alternatives.
 
-    The 20th percentile, because on a shared machine the rest measures the neighbours.
+    The 20th percentile of wall or of processor time, because on a shared machine the rest measures the neighbours.
     """
-    if figure.timing is None or not _is_ours(figure):
+    own = _time(figure, of)
+    if own is None or not _is_ours(figure):
         return None
     same = [one for one in figures if (one.group, one.case) == (figure.group, figure.case)]
-    others = [one.timing.p20_us for one in same if one.timing is not None and not _is_ours(one)]
-    return figure.timing.p20_us / min(others) if others else None
+    others = [_time(one, of) for one in same if not _is_ours(one)]
+    best = min((time for time in others if time), default=None)
+    return own / best if best else None
+
+
+def _time(figure: Figure, of: Literal["p20_us", "cpu_us"]) -> float | None:
+    if figure.timing is None:
+        return None
+    return figure.timing.p20_us if of == "p20_us" else figure.timing.cpu_us
 
 
 def _is_ours(figure: Figure) -> bool:
@@ -107,7 +119,8 @@ def _is_ours(figure: Figure) -> bool:
 
 
 def _line(figure: Figure, figures: Sequence[Figure]) -> tuple[str, ...]:
-    timing, share, beside = figure.timing, figure.of_floor, ratio(figure, figures)
+    timing, share = figure.timing, figure.of_floor
+    beside = [ratio(figure, figures, of="p20_us"), ratio(figure, figures, of="cpu_us")]
     times = (
         tuple(f"{value:.1f}" for value in (timing.p20_us, timing.p50_us, timing.p80_us))
         if timing
@@ -121,6 +134,6 @@ def _line(figure: Figure, figures: Sequence[Figure]) -> tuple[str, ...]:
         f"{timing.cpu_us:.1f}" if timing and timing.cpu_us is not None else "",
         f"{figure.floor.us:.1f}" if figure.floor else "",
         f"{share:.0%}" if share is not None else "",
-        f"{beside:.2f}x" if beside is not None else "",
+        *(f"{one:.2f}x" if one is not None else "" for one in beside),
         f"{figure.goal} {figure.note}".strip(),
     )

@@ -19,7 +19,7 @@ class Timing:
     p80_us: float
     rounds: int
     cpu_us: float | None = None
-    """Median processor time of all threads, in microseconds; None on a GPU."""
+    """20th percentile of the processor time of all threads, in microseconds; None on a GPU."""
     how: str = "wall"
     """What was timed: `wall` time, a CUDA graph's `replay`, or `eager` calls between two events."""
 
@@ -35,7 +35,7 @@ class Timing:
         if not durations_us:
             raise ValueError("durations_us is empty: nothing was timed")
         low, middle, high = (quantile(durations_us, share) for share in (0.2, 0.5, 0.8))
-        spent = quantile(cpu_us, 0.5) if cpu_us else None
+        spent = quantile(cpu_us, 0.2) if cpu_us else None
         return cls(low, middle, high, len(durations_us), spent, how)
 
 

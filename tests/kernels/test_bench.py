@@ -227,6 +227,16 @@ def test_our_time_is_set_beside_the_quickest_alternative() -> None:
     assert [report.ratio(figure, figures) for figure in figures] == [None, None, 1.5, 0.5]
     assert report.ratio(figures[2], figures[2:]) is None
     assert "1.50x" in report.figure_table(figures)
+    assert report.ratio(figures[2], figures, of="cpu_us") is None
+
+
+def test_processor_time_is_compared_where_it_was_measured() -> None:
+    def spent(variant: str, cpu_us: float) -> Figure:
+        return Figure("linear", "8x8", variant, Timing(9.0, 9.0, 9.0, 5, cpu_us))
+
+    figures = [spent("native", 4.0), spent("native gather", 8.0), spent("ours", 6.0)]
+    assert report.ratio(figures[2], figures, of="cpu_us") == pytest.approx(1.5)
+    assert report.ratio(figures[2], figures) == pytest.approx(1.0)
 
 
 def test_a_figure_says_what_share_of_the_floor_it_reaches() -> None:
