@@ -123,7 +123,8 @@ def _say(text: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
+    # Suppressed defaults, as a part's parser would else undo what stands before the part's name.
+    shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     shared.add_argument(
         "--json", type=Path, metavar="FILE", help="write machine and figures as one JSON document"
     )
@@ -137,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[shared],
     )
+    parser.set_defaults(json=None, csv=None, threads=1)
     parts = parser.add_subparsers(dest="part", metavar="{cpu,gpu}")
     on_cpu = parts.add_parser("cpu", parents=[shared], help="measure on the CPU, about two minutes")
     on_cpu.add_argument(

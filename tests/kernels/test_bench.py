@@ -14,7 +14,7 @@ from torch import Tensor
 
 from microturn.kernels import reference
 from microturn.kernels.bench import baselines, floors, report
-from microturn.kernels.bench.__main__ import main
+from microturn.kernels.bench.__main__ import _parser, main
 from microturn.kernels.bench.figure import Figure, Floor
 from microturn.kernels.bench.floors import H100
 from microturn.kernels.bench.layer import LayerState, LayerWeights, layer_step
@@ -340,6 +340,12 @@ def test_the_program_begins_anew_with_the_settings_that_libraries_read_at_start(
         main(["gpu", "final", "--dry-run"])
     assert started[0][:2] == [sys.executable, sys.executable]
     assert os.environ == {"OMP_WAIT_POLICY": "PASSIVE", "TRITON_INTERPRET": "1"}
+
+
+@pytest.mark.parametrize("words", [["--threads", "3", "cpu"], ["cpu", "--threads", "3"]])
+def test_shared_options_may_stand_before_or_after_the_part(words: list[str]) -> None:
+    options = _parser().parse_args(words)
+    assert (options.part, options.threads, options.json) == ("cpu", 3, None)
 
 
 @pytest.fixture(scope="module")
