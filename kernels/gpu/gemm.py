@@ -218,8 +218,8 @@ def _multiply(a: Tensor, b: Tensor, bias: Tensor | None, out: Tensor) -> None:
 def _tile(dtype: torch.dtype, m: int, n: int, k: int, device: torch.device, *, is_cut: bool = False) -> Tile:
     if dtype == torch.float32:
         return pick(FLOAT32, m)
-    name, defaults = ("linear_cut", CUT_DEFAULTS) if is_cut else ("linear", DEFAULTS)
-    return tile_for(name, m, n, k, arch=architecture(device), defaults=defaults)
+    defaults = CUT_DEFAULTS if is_cut else DEFAULTS
+    return tile_for("linear", m, n, k, arch=architecture(device), defaults=defaults)
 
 
 def _side_by_side(a: Tensor, b: Tensor, parts: Tensor, depth: int) -> None:
@@ -321,10 +321,9 @@ def _all_cases() -> Iterator[CompileCase]:
         for _, tile in CUT_DEFAULTS[mma]:
             yield from _cut_cases(tile, mma, None)
     for table in tables():
-        for _, _, tile in table.operator_tiles("linear"):
-            yield from _whole_cases(tile, table.mma_class, table.arch)
-        for _, _, tile in table.operator_tiles("linear_cut"):
-            yield from _cut_cases(tile, table.mma_class, table.arch)
+        for n, k, tile in table.operator_tiles("linear"):
+            cases_of = _cut_cases if split_count(n, k) > 1 else _whole_cases
+            yield from cases_of(tile, table.mma_class, table.arch)
     for _, tile in FLOAT32:
         for is_cut in (False, True):
             yield _case(tile, "equal", None, dtype=torch.float32, is_cut=is_cut)

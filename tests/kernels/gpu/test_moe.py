@@ -90,7 +90,7 @@ def test_pairs_are_sorted_stably_and_every_one_is_in_one_block(pairs: int, exper
     count = int(cut.count)
     assert count == sum(-(-int(size) // rows) for size in torch.bincount(ids, minlength=experts))
     assert count <= most_blocks(pairs, experts, rows) == len(cut.starts)
-    covered = []
+    covered: list[int] = []
     for expert, start, end in zip(cut.experts[:count], cut.starts[:count], cut.ends[:count], strict=True):
         places = range(int(start), min(int(end), int(start) + rows))
         assert all(int(ids[order[place]]) == int(expert) for place in places)
