@@ -27,6 +27,8 @@ STEP = 1024 if INTERPRET else 32
 """Samples per step: 25 steps make half a frame. The interpreter pays for each step, and takes one."""
 MATRIX_ROWS = 1024
 """Half a frame, and rows of zeros after it."""
+LEVEL_WARPS = 8
+"""Of the kernel for levels. Our choice: with four, some compilers spill registers."""
 THRESHOLDS = 16
 """Levels, as the last threshold is infinite."""
 ROWS_AT_ONCE = 8
@@ -175,7 +177,7 @@ def dmel_levels(audio: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
     dmel_levels_kernel[(triton.cdiv(rows, FRAMES), mel_filters.MEL_BINS + 1)](
         whole_rows(audio), whole_rows(carry), *tables, levels, new_carry, rows, frames, audio.shape[1],
         FRAMES=FRAMES, BINS=BINS, STEP=STEP, COLUMNS=tables.cosines.shape[1], THRESHOLDS=THRESHOLDS,
-        num_warps=4, num_stages=3, enable_fp_fusion=False,
+        num_warps=LEVEL_WARPS, num_stages=3, enable_fp_fusion=False,
     )  # fmt: skip
     return levels, new_carry
 
@@ -216,7 +218,7 @@ def _levels_case() -> CompileCase:
             "FRAMES": FRAMES, "BINS": BINS, "STEP": STEP, "COLUMNS": mel_filters.FREQUENCIES - 1 + BINS,
             "THRESHOLDS": THRESHOLDS,
         },
-        num_warps=4,
+        num_warps=LEVEL_WARPS,
         num_stages=3,
         aligned=("samples",),
     )  # fmt: skip
