@@ -167,7 +167,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     rows = _inner_contiguous(x.reshape(-1, k))
     out = torch.empty((rows.shape[0], n), dtype=x.dtype, device=x.device)
     if out.numel():
-        _multiply(rows, _inner_contiguous(weight), bias, out)
+        _multiply(rows, _inner_contiguous(weight), None if bias is None else bias.contiguous(), out)
     return out.view(*x.shape[:-1], n)
 
 
