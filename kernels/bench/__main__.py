@@ -122,7 +122,8 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _parser() -> argparse.ArgumentParser:
+def _shared() -> argparse.ArgumentParser:
+    """Options of the program and of each part, anew for each, since parsers change what they are given."""
     # Suppressed defaults, as a part's parser would else undo what stands before the part's name.
     shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     shared.add_argument(
@@ -132,19 +133,23 @@ def _parser() -> argparse.ArgumentParser:
         "--csv", type=Path, metavar="FILE", help="write figures as CSV, the machine in every row"
     )
     shared.add_argument("--threads", type=int, default=1, help="PyTorch's threads on the CPU (default 1)")
+    return shared
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m microturn.kernels.bench",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[shared],
+        parents=[_shared()],
     )
     parser.set_defaults(json=None, csv=None, threads=1)
     parts = parser.add_subparsers(dest="part", metavar="{cpu,gpu}")
-    on_cpu = parts.add_parser("cpu", parents=[shared], help="measure on the CPU, about two minutes")
+    on_cpu = parts.add_parser("cpu", parents=[_shared()], help="measure on the CPU, about two minutes")
     on_cpu.add_argument(
         "--quick", action="store_true", help="the small model only, and fewer rounds: about 20 s"
     )
-    on_gpu = parts.add_parser("gpu", parents=[shared], help="measure on a CUDA device")
+    on_gpu = parts.add_parser("gpu", parents=[_shared()], help="measure on a CUDA device")
     on_gpu.add_argument("name", choices=GPU_PARTS, help="which part")
     on_gpu.add_argument(
         "--minutes", type=float, default=6.0, help="steps that start later are skipped (default 6)"

@@ -140,7 +140,7 @@ def captured(calls: Sequence[Call]) -> torch.cuda.CUDAGraph:
     Raises:
         RuntimeError: if one of them cannot be captured.
     """
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # PyTorch's class carries no types
+    side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         _run(calls[:4])
@@ -158,8 +158,8 @@ def _run(calls: Sequence[Call]) -> None:
 
 
 def _between_events_us(call: Call) -> float:
-    start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # as Stream
-    end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # as Stream
+    start = torch.cuda.Event(enable_timing=True)
+    end = torch.cuda.Event(enable_timing=True)
     start.record()
     call()
     end.record()
