@@ -132,7 +132,7 @@ def _shared() -> argparse.ArgumentParser:
     shared.add_argument(
         "--csv", type=Path, metavar="FILE", help="write figures as CSV, the machine in every row"
     )
-    shared.add_argument("--threads", type=int, default=1, help="PyTorch's threads on the CPU (default 1)")
+    shared.add_argument("--threads", type=int, help="PyTorch's threads on the CPU (default 1)")
     return shared
 
 
