@@ -96,7 +96,8 @@ _SIZE_OF = tuple(next(size for size in ROW_SIZES if size >= rows) for rows in ra
 
 
 def _by_onednn(x: Tensor, part: Tensor, bias: Tensor | None) -> Tensor:
-    result: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, part, bias, "none", [], "")
+    dense = None if bias is None else bias.contiguous()  # oneDNN reads a bias as if it had no gaps
+    result: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, part, dense, "none", [], "")
     return result
 
 
