@@ -27,7 +27,7 @@ CHOICE_ROWS = tl.constexpr(4)
 
 FEW = Tile(16, 32, 128, 4, 4)
 MANY = Tile(32, 64, 64, 4, 4)
-FEW_FLOAT32 = Tile(16, 32, 32, 4, 3)
+FEW_FLOAT32 = Tile(16, 16, 64, 4, 2)
 MANY_FLOAT32 = Tile(32, 32, 32, 4, 3)
 """All below 64 rows: one kind of multiply instruction, HMMA, for every number of tokens."""
 
