@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+# Triton decides when it is first imported, by whatever test, whether its kernels are interpreted.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 CATEGORIES = frozenset({"unit", "redis", "model", "slow", "gpu", "bench"})
 
