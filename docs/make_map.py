@@ -23,6 +23,7 @@ DESCRIPTIONS = {
     "LICENSE": "Apache License 2.0.",
     "NOTICE": "Models and packages that are used, and their licences.",
     "requirements.lock": "Every dependency pinned by version and hash; made by `make lock`.",
+    "requirements-native.in": "From which `requirements-native.lock` is made.",
     "requirements-native.lock": "What the native model and its kernels need beside PyTorch, pinned; made by `make lock`.",
     "pyproject.toml": "Packaging, dependencies, and the settings of the checks.",
     ".pre-commit-config.yaml": "The checks before a commit.",

@@ -3,11 +3,14 @@
 MicroturnError
 ├── UserError
 │   ├── BadShapeError               a tensor of the wrong shape, dtype or device was handed in
-│   └── FingerprintMismatchError    numbers were recorded under another numeric fingerprint
+│   ├── FingerprintMismatchError    numbers were recorded under another numeric fingerprint
+│   └── LostTokensError             a session was to go back to a place that it does not hold
 └── UnavailableError
     ├── NativeExtraMissingError     a package of the extra `native` is not installed
     ├── NoInvariantPolicyError      no way to compute an operator gives the same bits for every batch here
-    └── NoKernelError               an operator has no kernel for this device
+    ├── NoKernelError               an operator has no kernel for this device
+    ├── PeerLostError               another process of the group died, or did not answer in time
+    └── PoolFullError               a session needs more pages than the pool has left
 """
 
 from __future__ import annotations
@@ -36,6 +39,17 @@ class FingerprintMismatchError(UserError):
         self.here = here
 
 
+class LostTokensError(UserError):
+    """A session was to go back to a place whose keys and values it no longer holds, or never held."""
+
+    def __init__(self, *, length: int, first: int, last: int) -> None:
+        super().__init__(
+            f"tried to go back to {length!r} tokens; this session can go back to between {first!r} and {last!r}; "
+            "begin a new session and compute it anew"
+        )
+        self.length = length
+
+
 class NativeExtraMissingError(UnavailableError):
     """A package of the extra `native` is not installed."""
 
@@ -62,3 +76,25 @@ class NoKernelError(UnavailableError):
 
     def __init__(self, operator: str, *, device: str) -> None:
         super().__init__(f"{operator} has no kernel for tensors on {device!r}; use 'cpu' or 'cuda'")
+
+
+class PeerLostError(UnavailableError):
+    """Another process of the group died, or did not answer in time."""
+
+    def __init__(self, doing: str, *, rank: int, world: int, cause: str) -> None:
+        super().__init__(
+            f"process {rank} of {world} could not {doing}, because another process of the group ended or did not "
+            f"answer in time ({cause.splitlines()[0]}); start all of the group anew"
+        )
+
+
+class PoolFullError(UnavailableError):
+    """A session needs more pages than the pool has left; nothing was changed."""
+
+    def __init__(self, *, wanted: int, free: int, pages: int) -> None:
+        super().__init__(
+            f"tried to take {wanted!r} pages for keys and values and found {free!r} free of {pages!r}; "
+            "free a session, evict old tokens, or make the pool larger"
+        )
+        self.wanted = wanted
+        self.free = free

@@ -15,25 +15,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from microturn.kernels._errors import BadShapeError
+from microturn.kernels._errors import BadShapeError, PeerLostError
 from microturn.kernels.ops.linear import linear, linear_shards
 from microturn.kernels.spec import LOGICAL_SHARDS
-from microturn.protocols import UnavailableError
 
 MESSAGE_ROWS = 4096
 """Token rows per message; our choice: some tens of megabytes of partial sums of a wide layer."""
 
 Result = TypeVar("Result")
-
-
-class PeerLostError(UnavailableError):
-    """Another process of the group died, or did not answer in time."""
-
-    def __init__(self, doing: str, *, rank: int, world: int, cause: str) -> None:
-        super().__init__(
-            f"process {rank} of {world} could not {doing}, because another process of the group ended or did not "
-            f"answer in time ({cause.splitlines()[0]}); start all of the group anew"
-        )
 
 
 def row_counts(tokens: int, world: int) -> list[int]:

@@ -14,34 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from microturn.kernels._errors import BadShapeError
-from microturn.protocols import UnavailableError, UserError
+from microturn.kernels._errors import BadShapeError, LostTokensError, PoolFullError
 
 EVICTED = -1
 """Stands in a page table where a session holds no page."""
-
-
-class PoolFullError(UnavailableError):
-    """A session needs more pages than the pool has left; nothing was changed."""
-
-    def __init__(self, *, wanted: int, free: int, pages: int) -> None:
-        super().__init__(
-            f"tried to take {wanted!r} pages for keys and values and found {free!r} free of {pages!r}; "
-            "free a session, evict old tokens, or make the pool larger"
-        )
-        self.wanted = wanted
-        self.free = free
-
-
-class LostTokensError(UserError):
-    """A session was to go back to a place whose keys and values it no longer holds, or never held."""
-
-    def __init__(self, *, length: int, first: int, last: int) -> None:
-        super().__init__(
-            f"tried to go back to {length!r} tokens; this session can go back to between {first!r} and {last!r}; "
-            "begin a new session and compute it anew"
-        )
-        self.length = length
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from microturn.kernels.collectives import OrderedGroup, PeerLostError, row_counts, shard
+from microturn.kernels import OrderedGroup, PeerLostError, row_counts, shard
 from microturn.kernels.ops.norm import rms_norm
 
 WORLDS = (1, 2, 4)

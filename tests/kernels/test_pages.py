@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from microturn.kernels import BadShapeError
-from microturn.kernels.kv import (
+from microturn.kernels import (
     EVICTED,
+    BadShapeError,
     CachedSession,
     LostTokensError,
     PagePool,
