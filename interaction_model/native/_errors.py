@@ -1,13 +1,66 @@
 """Errors of the native model.
 
 MicroturnError
-└── UserError
-    └── UnknownWordsError       words were handed in that the vocabulary does not have
+├── UserError
+│   ├── BadConfigError              sizes of a network that do not fit each other
+│   ├── BadEmbeddingsError          embeddings, segments or sessions that do not fit the network
+│   ├── BadFramesError              camera frames of the wrong shape or dtype
+│   ├── ForeignCheckpointError      a file of weights that this program did not write, or of another network
+│   ├── FutureCheckpointError       a file of weights in a newer format than this program knows
+│   ├── UnknownWordsError           words were handed in that the vocabulary does not have
+│   └── VocabularyMismatchError     weights that were trained with another vocabulary
+└── UnavailableError
+    ├── CheckpointMissingError      there is no file of weights at this place
+    └── CorruptCheckpointError      a file of weights that was cut short or changed
 """
 
 from __future__ import annotations
 
-from microturn.protocols import UserError
+from pathlib import Path
+
+from microturn.protocols import UnavailableError, UserError
+
+
+class BadConfigError(UserError):
+    """Sizes of a network that do not fit each other."""
+
+    def __init__(self, config: str, field: str, *, expected: str, got: object) -> None:
+        super().__init__(f"{config}: expected {field} to be {expected}, got {got!r}")
+        self.field = field
+
+
+class BadEmbeddingsError(UserError):
+    """Embeddings, segments or sessions that do not fit the network."""
+
+    def __init__(self, what: str, *, expected: str, got: object) -> None:
+        super().__init__(f"the backbone expected {what} to be {expected}, got {got!r}")
+
+
+class BadFramesError(UserError):
+    """Camera frames of the wrong shape or dtype."""
+
+    def __init__(self, *, expected: str, got: object) -> None:
+        super().__init__(f"the eyes expected frames to be {expected}, got {got!r}")
+
+
+class ForeignCheckpointError(UserError):
+    """A file of weights that this program did not write, or that belongs to another network."""
+
+    def __init__(self, path: Path, *, expected: str, got: str) -> None:
+        super().__init__(
+            f"tried to load the weights in {path.name!r}: expected {expected}, got {got}; "
+            "use a checkpoint written by microturn for this network"
+        )
+
+
+class FutureCheckpointError(UserError):
+    """A file of weights in a newer format than this program knows."""
+
+    def __init__(self, path: Path, *, known: int, got: int) -> None:
+        super().__init__(
+            f"tried to load the weights in {path.name!r}: expected format {known!r} or older, got {got!r}; "
+            "install a newer microturn"
+        )
 
 
 class UnknownWordsError(UserError):
@@ -19,3 +72,32 @@ class UnknownWordsError(UserError):
             "see `microturn.interaction_model.native.vocabulary.WORDS`"
         )
         self.count = count
+
+
+class VocabularyMismatchError(UserError):
+    """Weights that were trained with another vocabulary, so that ids would mean other words."""
+
+    def __init__(self, path: Path, *, expected: str, got: str) -> None:
+        super().__init__(
+            f"tried to load the weights in {path.name!r}: expected the vocabulary {expected[:12]!r}, "
+            f"got {got[:12]!r}; use the checkpoint of this version, or train anew"
+        )
+
+
+class CheckpointMissingError(UnavailableError):
+    """There is no file of weights at this place."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"tried to load weights from {str(path)!r} and found no file there; check the path or train a model"
+        )
+
+
+class CorruptCheckpointError(UnavailableError):
+    """A file of weights that was cut short or changed."""
+
+    def __init__(self, path: Path, *, expected: str, got: str) -> None:
+        super().__init__(
+            f"tried to load the weights in {path.name!r}: expected {expected}, got {got}; "
+            "fetch or write the file again"
+        )
