@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from traceback import walk_tb
 from typing import Final, Protocol
 
 from opentelemetry.context import attach, detach, set_value
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import Connection
 from redis.exceptions import ConnectionError, RedisClusterException
 
 from microturn.runtime.bus.exchange import Argument, Command, exchange
@@ -109,7 +111,7 @@ class ClusterLink:
             pipeline.execute_command(*args)
         with _cluster_errors(), _unrecorded():
             replies: list[object] = await pipeline.execute(raise_on_error=False)
-            return replies
+            return [_as_redis_error(reply) if isinstance(reply, Exception) else reply for reply in replies]
 
     async def each_primary(self, *args: Argument) -> dict[str, object]:
         """As `Link`."""
@@ -137,11 +139,35 @@ class ClusterLink:
 
 @contextmanager
 def _cluster_errors() -> Iterator[None]:
-    """What redis-py says of a cluster that cannot be reached or has lost slots is no RedisError there."""
+    """Have redis-py's troubles with a cluster raised as what they are, a `RedisError`."""
     try:
         yield
-    except RedisClusterException as error:
-        raise ConnectionError(f"the cluster cannot serve the call ({type(error).__name__})") from error
+    except Exception as error:
+        known = _as_redis_error(error)
+        if known is error:
+            raise
+        raise known from error
+
+
+def _as_redis_error(error: Exception) -> Exception:
+    """Make a `ConnectionError` of what redis-py leaves without one; any other error stays as it is."""
+    if isinstance(error, RedisClusterException):  # it cannot be reached, or has lost slots
+        return ConnectionError(f"the cluster cannot serve the call ({type(error).__name__})")
+    if _is_closed_under_way(error):
+        return ConnectionError("the connection to the node was closed before the command was written")
+    return error
+
+
+def _is_closed_under_way(error: Exception) -> bool:
+    """Whether redis-py closed a connection that another task of its own was about to write to.
+
+    After a failure its cluster client closes all connections of a node that nobody uses, which takes a few turns of the
+    loop; one that is taken meanwhile loses its writer (seen in redis-py 8.1, on Python 3.11).
+    """
+    if not (isinstance(error, AttributeError) and error.obj is None and error.name == "writelines"):
+        return False
+    raised_in = [frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__)]
+    return raised_in[-1:] == [Connection.__module__]
 
 
 @contextmanager
