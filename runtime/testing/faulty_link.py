@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import socket
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +25,8 @@ READ_BYTES = 65_536
 """Most that is passed on at once. Our choice."""
 _NO_TYPE_MARKS = b"\x00\x07@ABCDEFGZabcdefgz{}~\xfe\xff"
 """Bytes with which no reply begins under the protocol's versions 2 and 3."""
+_BACKLOG = 100
+"""Connections that may wait to be accepted. Source: asyncio's own servers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +77,8 @@ class FaultyLink:
         self._drop = self._garble = _Countdown(0, None)
         self._hits_left = 0.0
         self._flows = asyncio.Event()
-        self._listener: asyncio.Server | None = None
-        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._listener: socket.socket | None = None
+        self._open: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="faulty link", daemon=True)
 
@@ -141,44 +145,57 @@ class FaultyLink:
             await self._listen()
 
     async def _listen(self) -> None:
-        if self._path is not None:
+        """Listen by a socket of our own: an asyncio server that is closed leaks what it is just accepting."""
+        if self._path is None:
+            listener = socket.create_server(("127.0.0.1", self._port), backlog=_BACKLOG)
+            self._port = listener.getsockname()[1]
+        else:
             self._path.unlink(missing_ok=True)
-            self._listener = await asyncio.start_unix_server(self._serve, self._path)
-            return
-        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._listener.sockets[0].getsockname()[1]
+            listener = _listener_at(self._path)
+        listener.setblocking(False)
+        self._loop.add_reader(listener, self._accept, listener)
+        self._listener = listener
 
     async def _break_all(self) -> None:
+        """Accept no more, and break what was accepted. Returns when all of it is gone."""
         if self._listener is not None:
+            self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
-        for client in self._open.values():
-            client.transport.abort()
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
 
     async def _close(self) -> None:
         await self._break_all()
-        own = {asyncio.current_task()}
-        while tasks := asyncio.all_tasks() - own:  # also those that are just accepting a connection
-            for task in self._open:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        others = asyncio.all_tasks() - {asyncio.current_task()}  # they passed on requests, and are cancelled
+        await asyncio.gather(*others, return_exceptions=True)
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
-    def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        """Begin to serve a connection, in a task that is ours to cancel."""
-        if self._listener is None:  # it was accepted just before the link was cut
-            client.transport.abort()
-            return
-        task = asyncio.ensure_future(self._connection(reader, client))
-        self._open[task] = client
-        task.add_done_callback(self._open.pop)
+    def _accept(self, listener: socket.socket) -> None:
+        """Take a connection and begin to serve it, in a task that is ours to cancel."""
+        try:
+            accepted, _ = listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return  # who wanted it is gone
+        accepted.setblocking(False)
+        task = self._loop.create_task(self._connection(accepted))
+        self._open.add(task)
+        task.add_done_callback(partial(self._forget, accepted))
         self.counters.connections += 1
 
-    async def _connection(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        writers = [client]
+    def _forget(self, accepted: socket.socket, task: asyncio.Task[None]) -> None:
+        """Close the socket also of a connection that was broken before its task began."""
+        self._open.discard(task)
+        accepted.close()
+
+    async def _connection(self, accepted: socket.socket) -> None:
+        writers: list[asyncio.StreamWriter] = []
         requests: asyncio.Task[None] | None = None
         try:
+            reader, client = await asyncio.open_connection(sock=accepted)
+            writers.append(client)
             answers, server = await self._connect()
             writers.append(server)
             requests = asyncio.ensure_future(self._pass_requests(reader, server))
@@ -228,6 +245,17 @@ class FaultyLink:
 
     def _garbled(self, data: bytes) -> bytes:
         return bytes([self._random.choice(_NO_TYPE_MARKS)]) + data[1:]
+
+
+def _listener_at(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(str(path))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 class _Countdown:

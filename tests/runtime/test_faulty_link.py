@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import socket
 import time
+import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from redis import Redis
@@ -30,6 +35,16 @@ def link(
 def connect(link: FaultyLink, *, timeout_s: float = 5.0) -> Redis:
     """A client that tries everything once."""
     return Redis.from_url(link.url, socket_timeout=timeout_s, retry=Retry(NoBackoff(), 0), protocol=2)
+
+
+def raw_connection(link: FaultyLink) -> socket.socket:
+    """A client that says nothing."""
+    url = urlsplit(link.url)
+    if url.scheme == "redis":
+        return socket.create_connection((url.hostname, url.port), timeout=5)
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(url.path)
+    return client
 
 
 def test_a_healthy_link_passes_everything(link: FaultyLink) -> None:
@@ -128,3 +143,18 @@ def test_a_link_to_a_server_that_is_away_breaks_the_connection(tmp_path: Path) -
         pytest.raises(ConnectionError),
     ):
         client.ping()
+
+
+@pytest.mark.parametrize("over", ["unix", "tcp"])
+def test_a_link_that_ends_while_clients_connect_leaves_nothing_open(
+    redis_server: EmbeddedServer, tmp_path: Path, over: str
+) -> None:
+    path = tmp_path / "link.sock" if over == "unix" else None
+    with warnings.catch_warnings(record=True) as leaks:
+        warnings.simplefilter("always", ResourceWarning)
+        for _ in range(30):
+            with ExitStack() as clients, FaultyLink(redis_server.url, path=path) as link:
+                for _ in range(3):
+                    clients.enter_context(raw_connection(link))
+        gc.collect()
+    assert [str(leak.message) for leak in leaks] == []
