@@ -30,13 +30,13 @@ _THEMES = {
     "places": "up down left right on off in here there",
     "days": "monday tuesday wednesday thursday friday saturday sunday today tomorrow tonight",
     "day parts": "morning noon evening",
-    "questions": "what where when who how why many much long",
+    "questions": "what where when who how why many much long colour day",
     "answers": "yes no okay stop wait sorry please thanks hello goodbye good",
     "clock": (
         "every second seconds minute minutes hour hours until now remind me breathe out tick time timer "
         "after then again next last"
     ),
-    "repetitions": "squat squats jump jumps push pushes wave waves count times person",
+    "repetitions": "squat squats jump jumps push pushes wave waves count times person starts stops moves",
     "topics": ("weather news flight restaurant email search music train hotel price recipe doctor meeting"),
     "cities": "london paris rome berlin tokyo",
     "results": "sunny rain snow cloudy warm cold degrees found booked sent free ready done late",
