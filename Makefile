@@ -7,7 +7,7 @@ OUT ?= out
 DELEGATIONS ?= 1000
 SEED ?= 1
 
-.PHONY: help setup setup-native talk test check bench bench-delegation bench-tracing bench-tools bench-engines chaos lock clean
+.PHONY: help setup setup-native talk test check bench bench-delegation bench-tracing bench-tools bench-engines bench-kernels chaos lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
@@ -61,6 +61,9 @@ bench-tools: setup  ## Measure what a tool costs in each tier of isolation; prin
 
 bench-engines: setup  ## Measure what the engines cost without their model; prints a table and a line of JSON.
 	$(BIN)/python tests/benchmarks/bench_engines.py
+
+bench-kernels: setup-native  ## Measure the batch-invariant operators beside PyTorch's own; prints a table.
+	$(BIN)/python -m microturn.kernels.bench
 
 chaos: setup  ## Break everything at once while DELEGATIONS are worked on, and count the broken promises.
 	$(BIN)/python -m tests.chaos --delegations $(DELEGATIONS) --seed $(SEED)
