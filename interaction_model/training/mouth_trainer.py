@@ -1,0 +1,162 @@
+"""Training of the mouth alone, from the teacher's phrases: its lengths of symbols and its flow head.
+
+Knows phrases and networks; where phrases come from is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from microturn.interaction_model.native.durations import LONGEST_UNITS, DurationModel, windows
+from microturn.interaction_model.native.flow_head import (
+    PAST_FRAMES,
+    SEEN_FRAMES,
+    FlowContext,
+    FlowHead,
+)
+from microturn.interaction_model.native.pronunciation import SILENCE, symbols
+from microturn.interaction_model.native.vocoder_frames import FRAME_SIZE, silence
+from microturn.interaction_model.training.own_voice import SpokenPhrase
+
+PAST_NOISE = 0.15
+"""Standard deviation of what is added to the past, in normalised frames: the mouth's own past has errors too."""
+LONGEST_GRADIENT = 1.0
+"""Gradients are cut to this norm."""
+SMALLEST_SCALE = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How long and how fast is learned. The rate rises over the first steps and falls to 0 along half a cosine."""
+
+    steps: int
+    batch: int
+    peak_rate: float = 2e-3
+    warmup_steps: int = 100
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        rise = min(1.0, (step + 1) / self.warmup_steps)
+        return self.peak_rate * rise * 0.5 * (1 + float(np.cos(np.pi * step / self.steps)))
+
+
+class FrameBank:
+    """The frames of all phrases in a row, with silence before and behind each, and what is said in them."""
+
+    def __init__(self, phrases: Sequence[SpokenPhrase]) -> None:
+        """Keep the phrases as tensors.
+
+        Raises:
+            ValueError: there are no phrases.
+        """
+        if not phrases:
+            raise ValueError("phrases must not be empty: there is nothing to learn from")
+        frames, numbers, measures = [], [], []
+        quiet = silence(SEEN_FRAMES)
+        for phrase in phrases:
+            track = phrase.track()
+            before = quiet[:PAST_FRAMES]
+            head = type(track)().advanced(len(before))[1]
+            own = track.advanced(len(phrase.frames) + SEEN_FRAMES)[1]
+            frames += [before, phrase.frames, quiet]
+            numbers += [head.symbols, own.symbols]
+            measures += [head.measures, own.measures]
+        self.frames = torch.from_numpy(np.concatenate(frames))
+        self.symbols = torch.from_numpy(np.concatenate(numbers))
+        self.measures = torch.from_numpy(np.concatenate(measures))
+        lengths = [len(phrase.frames) + PAST_FRAMES + SEEN_FRAMES for phrase in phrases]
+        starts = np.cumsum([0, *lengths[:-1]])
+        self._windows = torch.from_numpy(
+            np.concatenate(
+                [start + np.arange(n - SEEN_FRAMES + 1) for start, n in zip(starts, lengths, strict=True)]
+            )
+        )
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each number of a frame over the frames where something is said."""
+        said = self.frames[self.symbols[:, 1] != SILENCE]
+        return said.mean(0), said.std(0).clamp_min(SMALLEST_SCALE)
+
+    def batch(self, size: int, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw windows of 24 frames that cross no phrase: frames, symbols and measures."""
+        drawn = self._windows[torch.randint(len(self._windows), (size,), generator=random)]
+        rows = drawn[:, None] + torch.arange(SEEN_FRAMES)
+        return self.frames[rows], self.symbols[rows], self.measures[rows]
+
+
+def train_flow_head(head: FlowHead, bank: FrameBank, schedule: Schedule, seed: int = 0) -> list[float]:
+    """Train the head in place, with a hidden state of zeros, and return the loss of each step."""
+    mean, scale = bank.moments()
+    head.frame_mean.copy_(mean)
+    head.frame_scale.copy_(scale)
+    random = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(
+        head.parameters(), lr=schedule.peak_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    losses = []
+    for step in range(schedule.steps):
+        loss = _flow_loss(head, bank.batch(schedule.batch, random), random)
+        losses.append(_descend(optimizer, loss, schedule.rate(step)))
+    return losses
+
+
+def train_durations(
+    model: DurationModel, phrases: Sequence[SpokenPhrase], schedule: Schedule, seed: int = 0
+) -> list[float]:
+    """Train the model in place and return the loss of each step. A phrase's last word is left out, as it is drawn out."""
+    inputs, targets = duration_examples(phrases)
+    random = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.peak_rate, weight_decay=0.01)
+    losses = []
+    for step in range(schedule.steps):
+        rows = torch.randint(len(inputs), (schedule.batch,), generator=random)
+        loss = functional.cross_entropy(model(inputs[rows]), targets[rows])
+        losses.append(_descend(optimizer, loss, schedule.rate(step)))
+    return losses
+
+
+def duration_examples(phrases: Sequence[SpokenPhrase]) -> tuple[Tensor, Tensor]:
+    """Return windows `(N, WINDOW)` and units `(N,)` of all symbols but those of the last words."""
+    inputs: list[list[int]] = []
+    targets: list[int] = []
+    for phrase in phrases:
+        before = (SILENCE, SILENCE)
+        for word, units in zip(phrase.words[:-1], phrase.units[:-1], strict=True):
+            numbers = symbols(word)
+            inputs += windows(numbers, before)
+            targets += [min(length, LONGEST_UNITS) for length in units]
+            before = (numbers[-2], numbers[-1])
+    return torch.tensor(inputs), torch.tensor(targets)
+
+
+def _flow_loss(head: FlowHead, batch: tuple[Tensor, Tensor, Tensor], random: torch.Generator) -> Tensor:
+    frames, numbers, measures = batch
+    frames = head.normalised(frames)
+    size = len(frames)
+    past, target = frames[:, :PAST_FRAMES], frames[:, PAST_FRAMES:]
+    context = FlowContext(
+        condition=torch.zeros(size, head.config.condition),
+        past=past + PAST_NOISE * torch.randn(past.shape, generator=random),
+        symbols=numbers,
+        measures=measures,
+    )
+    noise = torch.randn(size, target.shape[1], FRAME_SIZE, generator=random)
+    with torch.autocast("cpu", torch.bfloat16):  # twice as fast as float32
+        return head.loss(target, context, noise, torch.rand(size, generator=random))
+
+
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> float:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    torch.nn.utils.clip_grad_norm_(parameters, LONGEST_GRADIENT)
+    optimizer.step()
+    return float(loss.detach())
