@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from microturn.interaction_model._errors import SpeechExtraMissingError
 from microturn.protocols import INPUT_RATE_HZ, Samples
 
 _LARGEST_FACTOR = 500
-"""Keeps the filter short; the rates in use, 8 to 48 kHz, are met exactly, others to one in 200,000."""
+"""Keeps the filter short; the rates in use, 8 to 48 kHz, are met exactly, others to one in 1,000."""
 
 
 def rate_ratio(rate_hz: float) -> Fraction:
@@ -40,7 +41,7 @@ def at_input_rate(audio: Samples, rate_hz: float) -> Samples:
 
 
 def read_sound(path: Path, *, speed: float = 1.0) -> Samples:
-    """Return a WAV or FLAC file as one channel at 16 kHz, played `speed` times as fast and as high.
+    """Return a WAV or FLAC file as one channel at 16 kHz without constant offset, played `speed` times as fast and as high.
 
     Raises:
         SpeechExtraMissingError: soundfile or scipy is not installed.
@@ -49,6 +50,8 @@ def read_sound(path: Path, *, speed: float = 1.0) -> Samples:
         import soundfile
     except ImportError as error:
         raise SpeechExtraMissingError("soundfile") from error
-    audio: np.typing.NDArray[Any]
+    audio: npt.NDArray[Any]
     audio, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    return at_input_rate(np.ascontiguousarray(audio.mean(axis=1), np.float32), rate_hz * speed)
+    mono = audio.mean(axis=1)
+    # A constant offset would become a click at both ends.
+    return at_input_rate(np.asarray(mono - mono.mean(), np.float32), rate_hz * speed)

@@ -14,10 +14,12 @@ from microturn.interaction_model.cascade.voice_model import VoiceModel
 from microturn.interaction_model.training.audio_rate import at_input_rate, rate_ratio
 from microturn.interaction_model.training.speakers import Speaker
 from microturn.interaction_model.training.utterances import SpokenWord, Utterance, tightened
-from microturn.protocols import OUTPUT_RATE_HZ
+from microturn.protocols import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 
 _ENDINGS = ("", ".", "?", "!", ",")
 """What may stand after the last word; it changes the melody, and the same words are said in many ways."""
+EARLY_SAMPLES = INPUT_RATE_HZ * 30 // 1000
+"""How much earlier words end in the sound than the voice's durations say: 25 to 30 ms where a closure shows it."""
 
 
 class HibariSynthesizer:
@@ -42,12 +44,12 @@ class HibariSynthesizer:
 
 
 def _filling(words: Sequence[str], ends: Sequence[int], length: int) -> tuple[SpokenWord, ...]:
-    """Give each word the sound from the end of the word before it: a word's onset is heard in the gap before it.
+    """Give each word the sound from the end of the word before it, and move all ends to where they are heard.
 
-    The voice gives the first 50 ms or so of a word to the space in front of it, and the start of the first word to
+    The voice counts the first 50 ms or so of a word to the space in front of it, and the start of the first word to
     the silence that it begins with, as the levels of its sound show.
     """
-    bounds = [0, *ends[:-1], length]
+    bounds = [0, *(max(end - EARLY_SAMPLES, 0) for end in ends[:-1]), length]
     return tuple(
         SpokenWord(word, start, end) for word, start, end in zip(words, bounds, bounds[1:], strict=False)
     )

@@ -17,7 +17,7 @@ from microturn.interaction_model.training.flite_engine import FliteSynthesizer
 from microturn.interaction_model.training.hibari_engine import HibariSynthesizer
 from microturn.interaction_model.training.speakers import Engine, Speaker
 from microturn.interaction_model.training.speech_program import SpeechProgram
-from microturn.interaction_model.training.utterances import Synthesizer, Utterance, joined, trimmed
+from microturn.interaction_model.training.utterances import Synthesizer, Utterance, joined, levelled, trimmed
 from microturn.protocols import INPUT_RATE_HZ
 
 _LOADERS: Mapping[Engine, Callable[[], Synthesizer]] = MappingProxyType(
@@ -44,7 +44,7 @@ class Synthesis:
         self._engines = {engine: _LOADERS[engine]() for engine in engines}
 
     def say(self, words: Sequence[str], speaker: Speaker, seed: int) -> Utterance:
-        """Return the words as the speaker says them; equal arguments give equal samples.
+        """Return the words as the speaker says them, at the usual level; equal arguments give equal samples.
 
         Words are said one by one where the engine cannot tell where they lie in the phrase.
 
@@ -52,6 +52,9 @@ class Synthesis:
             KeyError: the speaker is of an engine that was not loaded.
             WordTimesError: the engine cannot even say where a single word lies.
         """
+        return levelled(self._said(words, speaker, seed))
+
+    def _said(self, words: Sequence[str], speaker: Speaker, seed: int) -> Utterance:
         engine = self._engines[speaker.engine]
         try:
             return engine.say(words, speaker, seed)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from microturn.interaction_model.training.speakers import Speaker
 from microturn.protocols import INPUT_RATE_HZ, Samples
@@ -18,6 +19,10 @@ LEVEL_FRAME = INPUT_RATE_HZ // 100
 """Levels are judged in frames of 10 ms."""
 SILENCE_BELOW = 10 ** (-40 / 20)
 """A frame this much quieter than the loudest one is silence (-40 dB; our choice)."""
+
+USUAL_LEVEL = 0.1
+"""Root mean square of the sounding parts of an utterance (-20 dBFS), as the assistant's own voice has it."""
+PEAK = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class SpokenWord:
     """One past its last sample."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Utterance:
     """A few words said by one speaker."""
 
@@ -97,7 +102,7 @@ def trimmed(utterance: Utterance, margin_samples: int) -> Utterance:
     return Utterance(utterance.audio[begin:end], words, utterance.speaker)
 
 
-def sounding_frames(audio: Samples) -> np.typing.NDArray[np.bool_]:
+def sounding_frames(audio: Samples) -> npt.NDArray[np.bool_]:
     """Return for each whole or last part of a 10 ms frame whether it is louder than silence, shape `(F,)`."""
     if audio.size == 0:
         return np.zeros(0, np.bool_)
@@ -106,7 +111,24 @@ def sounding_frames(audio: Samples) -> np.typing.NDArray[np.bool_]:
     return np.asarray(level > SILENCE_BELOW * level.max())
 
 
-def _tight(word: SpokenWord, loud: np.typing.NDArray[np.bool_]) -> SpokenWord:
+def speech_level(audio: Samples) -> float:
+    """Return the root mean square of the parts that are not silence; 0 for silence."""
+    loud = np.repeat(sounding_frames(audio), LEVEL_FRAME)[: audio.size]
+    if not loud.any():
+        return 0.0
+    return float(np.sqrt(np.mean(np.square(audio[loud], dtype=np.float64))))
+
+
+def levelled(utterance: Utterance) -> Utterance:
+    """Return the utterance at `USUAL_LEVEL`, or less if a sample would be larger than `PEAK`."""
+    level, peak = speech_level(utterance.audio), float(np.max(np.abs(utterance.audio), initial=0.0))
+    if level == 0.0:
+        return utterance
+    gain = min(USUAL_LEVEL / level, PEAK / peak)
+    return Utterance(utterance.audio * np.float32(gain), utterance.words, utterance.speaker)
+
+
+def _tight(word: SpokenWord, loud: npt.NDArray[np.bool_]) -> SpokenWord:
     first, last = word.start_sample // LEVEL_FRAME, -(-word.end_sample // LEVEL_FRAME)
     sounding = np.flatnonzero(loud[first:last]) + first
     if sounding.size == 0:
