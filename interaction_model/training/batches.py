@@ -1,0 +1,214 @@
+"""Batches: rows of scenes as tensors, made ready while the network computes.
+
+Knows where things stand in a row, not what they are worth; losses are `objective`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from microturn.interaction_model.native.config import EyesConfig
+from microturn.interaction_model.native.eyes import cut_patches
+from microturn.interaction_model.native.flow_head import SEEN_FRAMES
+from microturn.interaction_model.native.grammar import MEL_BINS, NO_TARGET, Ints, PositionKind
+from microturn.interaction_model.native.speech_track import MEASURES, NEIGHBOURS
+from microturn.interaction_model.native.vocabulary import Token
+from microturn.interaction_model.native.vocoder_frames import FRAME_SIZE
+from microturn.interaction_model.training.epoch import EpochPlan, Row
+from microturn.interaction_model.training.scene import MICRO_TURN_MS
+from microturn.interaction_model.training.scene_shards import MouthTargets, SceneShard, StoredScene
+
+NO_KIND = 255
+"""Stands in `Batch.kinds` where a row holds nothing."""
+NO_TASK = -1
+"""Stands in `Batch.tasks` there."""
+
+
+class MouthBatch(NamedTuple):
+    """The micro-turns of a batch in which the assistant speaks."""
+
+    positions: Tensor
+    """(M,) int64: the last position of each, counted over all rows."""
+    frames: Tensor
+    """(M, 24, 48) float32, not normalised: 8 frames drawn before, and 16."""
+    symbols: Tensor
+    """(M, 24, NEIGHBOURS) int64"""
+    measures: Tensor
+    """(M, 24, MEASURES) float32"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """B rows of T positions, each with one or more scenes."""
+
+    kinds: Tensor
+    """(B, T) uint8: `PositionKind`, or `NO_KIND`."""
+    ids: Tensor
+    """(B, T) int64: tokens; sound and patches have the tokens that stand for them."""
+    targets: Tensor
+    """(B, T) int64: tokens, or `NO_TARGET`."""
+    segments: Tensor
+    """(B, T) int64: which scene of the row."""
+    micro_turns: Tensor
+    """(B, T) int64, from 0 in each scene."""
+    tasks: Tensor
+    """(B, T) int64: an index into the names of tasks, or `NO_TASK`."""
+    levels: Tensor
+    """(A, 80) uint8: of all positions of sound, row by row."""
+    patches: Tensor
+    """(P, frames, patch, patch, 3) float16, normed: of all positions of patches, row by row."""
+    mouth: MouthBatch
+    scenes: int
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of sound."""
+        return len(self.levels) / 4 * MICRO_TURN_MS / 1000
+
+    @property
+    def used(self) -> int:
+        """Positions that hold something."""
+        return int((self.kinds != NO_KIND).sum())
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on a device."""
+        moved = {
+            each.name: value.to(device, non_blocking=True)
+            for each in fields(self)
+            if isinstance(value := getattr(self, each.name), Tensor)
+        }
+        mouth = MouthBatch(*(part.to(device, non_blocking=True) for part in self.mouth))
+        return replace(self, mouth=mouth, **moved)  # type: ignore[arg-type]  # all others are tensors
+
+
+class Collator:
+    """Reads rows of scenes and makes batches of them.
+
+    Args:
+        shards: where scenes lie.
+        tasks: names of tasks; their places are the numbers in `Batch.tasks`.
+        row_tokens: T.
+        eyes: how patches are cut.
+    """
+
+    def __init__(
+        self, shards: Sequence[SceneShard], tasks: Sequence[str], row_tokens: int, eyes: EyesConfig
+    ) -> None:
+        self._shards = shards
+        self._tasks = {task: number for number, task in enumerate(tasks)}
+        self.row_tokens = row_tokens
+        self._eyes = eyes
+
+    def __call__(self, rows: Sequence[Row]) -> Batch:
+        """Make one batch.
+
+        Raises:
+            BadShardError: a shard cannot be read.
+        """
+        canvas = _Canvas(len(rows), self.row_tokens, self._eyes)
+        for number, row in enumerate(rows):
+            place = 0
+            for segment, ref in enumerate(row):
+                scene = self._shards[ref.shard].scene(ref.number)
+                place += canvas.put(number, place, segment, scene, self._tasks[scene.task])
+        return canvas.batch(sum(map(len, rows)))
+
+
+def steps_of(
+    plan: EpochPlan, collate: Collator, rows: int, accumulate: int, first_step: int
+) -> Iterator[list[Batch]]:
+    """Yield the micro-batches of each step without end, from a step on."""
+    step = first_step
+    while True:
+        drawn = plan.rows(step * rows * accumulate, rows * accumulate)
+        yield [collate(drawn[begin : begin + rows]) for begin in range(0, len(drawn), rows)]
+        step += 1
+
+
+class _Canvas:
+    """A batch being written."""
+
+    def __init__(self, rows: int, tokens: int, eyes: EyesConfig) -> None:
+        shape = (rows, tokens)
+        self._tokens = tokens
+        self._eyes = eyes
+        self._kinds = np.full(shape, NO_KIND, np.uint8)
+        self._ids = np.full(shape, int(Token.PAD), np.int64)
+        self._targets = np.full(shape, NO_TARGET, np.int64)
+        self._segments = np.full(shape, -1, np.int64)
+        self._micro_turns = np.zeros(shape, np.int64)
+        self._tasks = np.full(shape, NO_TASK, np.int64)
+        self._levels: list[npt.NDArray[np.uint8]] = [np.zeros((0, MEL_BINS), np.uint8)]
+        self._patches: list[Tensor] = [
+            torch.zeros(0, eyes.frames, eyes.patch, eyes.patch, 3, dtype=torch.float16)
+        ]
+        self._mouth: list[MouthBatch] = [_no_mouth()]
+
+    def put(self, row: int, place: int, segment: int, scene: StoredScene, task: int) -> int:
+        """Write a scene, or as many of its whole micro-turns as there is room for; return how many positions."""
+        packed = scene.packed
+        turns = int(np.searchsorted(packed.last, self._tokens - place))
+        if not turns:
+            return 0
+        used = int(packed.last[turns - 1]) + 1
+        here = (row, slice(place, place + used))
+        kinds = packed.kinds[:used]
+        self._kinds[here] = kinds
+        self._ids[here] = _tokens(kinds, packed.ids[:used])
+        self._targets[here] = packed.targets[:used]
+        self._segments[here] = segment
+        self._micro_turns[here] = packed.micro_turns[:used]
+        self._tasks[here] = task
+        self._levels.append(packed.levels[: np.count_nonzero(kinds == PositionKind.AUDIO)])
+        self._patches += [
+            cut_patches(pixels, self._eyes).half() for turn, pixels in scene.films.items() if turn < turns
+        ]
+        if scene.mouth is not None:
+            self._mouth.append(_spoken(scene.mouth, packed.last, turns, row * self._tokens + place))
+        return used
+
+    def batch(self, scenes: int) -> Batch:
+        """Give out what was written."""
+        grids = (self._kinds, self._ids, self._targets, self._segments, self._micro_turns, self._tasks)
+        return Batch(
+            *map(torch.from_numpy, grids),
+            torch.from_numpy(np.concatenate(self._levels)),
+            torch.cat(self._patches),
+            MouthBatch(*(torch.cat(parts) for parts in zip(*self._mouth, strict=True))),
+            scenes,
+        )
+
+
+def _tokens(kinds: npt.NDArray[np.uint8], ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Ids of positions as tokens: those of sound and patches only count them."""
+    tokens = ids.astype(np.int64)
+    tokens[kinds == PositionKind.AUDIO] = Token.AUDIO
+    tokens[kinds == PositionKind.PATCH] = Token.PATCH
+    return tokens
+
+
+def _spoken(mouth: MouthTargets, last: Ints, turns: int, begin: int) -> MouthBatch:
+    """Those of the first `turns` micro-turns, in a scene that begins at a position."""
+    kept = mouth.turns < turns
+    return MouthBatch(
+        torch.from_numpy(last[mouth.turns[kept]].astype(np.int64) + begin),
+        torch.from_numpy(mouth.frames[kept].astype(np.float32)),
+        torch.from_numpy(mouth.symbols[kept].astype(np.int64)),
+        torch.from_numpy(mouth.measures[kept].astype(np.float32)),
+    )
+
+
+def _no_mouth() -> MouthBatch:
+    return MouthBatch(
+        torch.zeros(0, dtype=torch.int64),
+        torch.zeros(0, SEEN_FRAMES, FRAME_SIZE),
+        torch.zeros(0, SEEN_FRAMES, NEIGHBOURS, dtype=torch.int64),
+        torch.zeros(0, SEEN_FRAMES, MEASURES),
+    )
