@@ -1,104 +1,51 @@
-"""Scenes as a network reads them: packed positions, targets and dMel levels, in files of many scenes.
+"""Scenes made into what a trainer reads: rendered, packed and written, shard by shard.
 
-Four bits hold a level, so the sound of an hour of scenes takes 2.9 MB. Knows nothing of networks, nor of how scenes
-are made.
+Every shard follows from the plan and the numbers of its scenes; a making that was killed goes on where it was. Knows
+how a scene is made; nothing of networks or of how a shard lies on disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from microturn.interaction_model.native.grammar import pack
+from microturn.interaction_model.training.scene import Scene
+from microturn.interaction_model.training.scene_shards import MouthTargets, StoredScene, write_shard
+from microturn.interaction_model.training.scene_sound import SceneSound, dmel_of
+from microturn.interaction_model.training.shard_folder import Plan, claim
 
-from microturn.interaction_model.native.grammar import Packed
-from microturn.interaction_model.training._errors import SpeechDataMissingError
-from microturn.interaction_model.training.shard_folder import Arrays, Shard, ShardFolder, shard_files
-
-_FIELDS = ("kinds", "ids", "targets", "micro_turns", "last", "levels")
-"""Of `Packed`, in this order."""
+SCENES_PER_SHARD = 200
+"""About 40 minutes of scenes, and a minute of work that a kill can lose."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Example:
-    """One scene."""
+def stored_scene(scene: Scene, sound: SceneSound, mouth: MouthTargets | None = None) -> StoredScene:
+    """Render what is heard and seen in a scene and pack it; by default the mouth learns nothing from it."""
+    packed = pack(scene.inputs(), scene.targets, dmel_of(sound.render(scene)))
+    drawn = ((turn, scene.frames(turn)) for turn in range(scene.micro_turns))
+    films = {turn: pair for turn, pair in drawn if pair is not None}
+    return StoredScene(scene.task, scene.split, scene.seed, packed, films, mouth)
 
-    seed: int
-    task: str
-    packed: Packed
 
+def write_features(
+    out: Path,
+    plan: Plan,
+    scenes: int,
+    make: Callable[[int], StoredScene],
+    *,
+    per_shard: int = SCENES_PER_SHARD,
+) -> Iterator[int]:
+    """Make the shards that are not there yet; yield how many scenes each of them has.
 
-def write_features(folder: ShardFolder, name: str, examples: Sequence[Example]) -> None:
-    """Write the file of that name: at least one scene.
+    Scenes have numbers from 0; the last shard is filled up, so there may be more than `scenes`. `make` gives the scene
+    of a number, the same for the same number. `plan` names everything that the scenes are made from.
 
     Raises:
-        ValueError: there are no scenes.
+        BankMismatchError: `out` was made from another plan.
     """
-    if not examples:
-        raise ValueError("examples must not be empty")
-    note = {
-        "seeds": [example.seed for example in examples],
-        "tasks": [example.task for example in examples],
-    }
-    folder.write(name, _arrays([example.packed for example in examples]), note)
-
-
-class FeatureShards:
-    """Reads the scenes of a folder; they have indices from 0."""
-
-    def __init__(self, folder: Path) -> None:
-        """Read where the scenes lie.
-
-        Raises:
-            SpeechDataMissingError: there are none.
-        """
-        self._shards = [Shard(file) for file in shard_files(folder)]
-        if not self._shards:
-            raise SpeechDataMissingError("scenes", folder)
-        self._starts = [
-            {field: shard.whole(f"{field}_starts") for field in _FIELDS} for shard in self._shards
-        ]
-        self._firsts = np.cumsum([0, *(len(starts["ids"]) - 1 for starts in self._starts)])
-
-    def __len__(self) -> int:
-        return int(self._firsts[-1])
-
-    def __getitem__(self, index: int) -> Example:
-        """Read a scene.
-
-        Raises:
-            IndexError: there is none of that index.
-        """
-        if not 0 <= index < len(self):
-            raise IndexError(f"index must be from 0 to {len(self) - 1}, got {index!r}")
-        at = int(np.searchsorted(self._firsts, index, side="right")) - 1
-        note, place = self._shards[at].note, index - int(self._firsts[at])
-        read = {field: self._part(at, field, place) for field in _FIELDS}
-        read["levels"] = _unpacked(read["levels"])
-        return Example(note["seeds"][place], note["tasks"][place], Packed(**read))
-
-    def _part(self, at: int, field: str, place: int) -> npt.NDArray[Any]:
-        starts = self._starts[at][field]
-        return self._shards[at].part(field, int(starts[place]), int(starts[place + 1]))
-
-
-def _arrays(scenes: Sequence[Packed]) -> Arrays:
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for field in _FIELDS:
-        parts = [getattr(scene, field) for scene in scenes]
-        arrays[f"{field}_starts"] = np.cumsum([0, *map(len, parts)], dtype=np.int64)
-        whole = np.concatenate(parts)
-        arrays[field] = _nibbles(whole) if field == "levels" else whole
-    return arrays
-
-
-def _nibbles(levels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Put two levels in a byte: (F, M) to (F, M / 2)."""
-    return np.asarray(levels[:, ::2] << 4 | levels[:, 1::2], np.uint8)
-
-
-def _unpacked(pairs: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return np.stack((pairs >> 4, pairs & 15), axis=2).reshape(len(pairs), -1)
+    claim(out, {**plan, "scenes_per_shard": per_shard})
+    for first in range(0, scenes, per_shard):
+        name = f"scenes-{first:07d}"
+        if not (out / name).exists():
+            write_shard(out, name, (make(number) for number in range(first, first + per_shard)))
+            yield per_shard

@@ -58,7 +58,7 @@ _RANGES = {
         pitch=(0.5, 1.4), formant=(0.8, 1.18), speed=(0.8, 1.25), pitch_range=(0.5, 1.6), breath=(-0.7, 0.7)
     ),
     Engine.FLITE: StyleRange(pitch=(0.75, 1.4), formant=(0.88, 1.15), speed=(0.8, 1.25)),
-    Engine.ESPEAK: StyleRange(pitch=(0.6, 1.5), formant=(0.9, 1.15), speed=(0.75, 1.2)),
+    Engine.ESPEAK: StyleRange(pitch=(0.7, 1.3), formant=(0.93, 1.1), speed=(0.75, 1.15)),
 }
 _VOICES = {
     Engine.HIBARI: ("heart",),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from microturn.interaction_model.native.grammar import pack
 from microturn.interaction_model.training.cast import Cast, estimated_word_ms
 from microturn.interaction_model.training.conditions import Condition
 from microturn.interaction_model.training.mixing import Mixture
@@ -44,7 +45,7 @@ def test_a_phrase_begins_with_its_first_word_and_is_the_same_again(voices: Scene
 
 def test_a_speaker_slot_of_a_scene_is_one_voice(voices: SceneVoices) -> None:
     def who(**place: int) -> Speaker:
-        return Speaker.named(voices.phrase(("red",), **place).clip.split("/")[0])  # type: ignore[arg-type]
+        return Speaker.named(voices.phrase(("red",), **place).clip.split("/")[0])
 
     user = who(scene_seed=1, speaker=0, take=0)
     assert user == who(scene_seed=1, speaker=0, take=5)
@@ -115,13 +116,16 @@ def test_levels_are_four_a_micro_turn_and_follow_the_sound(voices: SceneVoices) 
     assert levels[21:23].max() > levels[:19].max() + 3
 
 
-def test_targets_come_after_the_words_that_they_write_down(voices: SceneVoices) -> None:
-    scene = Mixture(Cast(voices, estimated_word_ms), "train").scene_of("conversation", 5)
-    packed = pack(scene.inputs(), scene.targets, dmel_of(SceneSound(voices).render(scene, PLAIN)))
-    audio = SceneSound(voices).render(scene, PLAIN)
-    talk = scene.talks[0]
-    assert level(audio, talk.start_ms, talk.end_ms) > 0.1
-    assert len(packed.levels) == 4 * scene.micro_turns
+def test_a_drawn_scene_is_heard_where_its_talk_lies(voices: SceneVoices) -> None:
+    scene = Mixture(Cast(voices, estimated_word_ms), "train").scene_of("memory", 5)
+    user = [talk for talk in scene.talks if talk.speaker == 0]
+    audio = SceneSound(voices).render(replace(scene, noises=()), PLAIN)
+    assert len(user) >= 2
+    for talk in user:
+        for begin, end in talk.phrase.spans_ms:
+            assert level(audio, talk.start_ms + begin, talk.start_ms + end) > 0.1
+    assert level(audio, user[0].end_ms + 20, min(user[0].end_ms + 200, user[1].start_ms - 20)) < 1e-3
+    assert len(dmel_of(audio)) == 4 * scene.micro_turns
 
 
 def test_a_phrase_of_another_maker_is_refused(voices: SceneVoices) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from microturn.interaction_model.training._errors import BankMismatchError
@@ -12,7 +14,10 @@ from microturn.interaction_model.training.shard_folder import Shard, ShardFolder
 
 pytestmark = pytest.mark.unit
 
-ARRAYS = {"audio": np.arange(10, dtype=np.int16), "spans": np.arange(6, dtype=np.int32).reshape(3, 2)}
+ARRAYS: dict[str, npt.NDArray[Any]] = {
+    "audio": np.arange(10, dtype=np.int16),
+    "spans": np.arange(6, dtype=np.int32).reshape(3, 2),
+}
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
