@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
-from microturn.kernels.cpu.packed import pack, packed
+from microturn.kernels.cpu.columns import Columns
+from microturn.kernels.cpu.packed import pack, packed, packed_stack
 from microturn.kernels.cpu.policy import Operand
 from microturn.kernels.cpu.probe import policy_for
 
@@ -19,7 +20,19 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     operand = _operand(weight)
     if x.dim() == 2:
         return operand.times(x, bias)
-    return operand.times(x.reshape(-1, x.shape[-1]), bias).view(*x.shape[:-1], operand.columns)
+    return operand.times(x.reshape(-1, x.shape[-1]), bias).view(*x.shape[:-1], operand.outer)
+
+
+def expert_operands(stack: Tensor) -> Callable[[int], Operand]:
+    """What to multiply rows with, by the number of an expert of `stack (E, N, K)`."""
+    found = packed_stack(stack, policy_for(stack.dtype, stack.shape[2], stack.shape[1]))
+    return found.operands.__getitem__ if found else lambda expert: _operand(stack[expert])
+
+
+def expert_columns(stack: Tensor) -> Columns | None:
+    """The columns of a packed stack of experts, where single rows are computed with them."""
+    found = packed_stack(stack, policy_for(stack.dtype, stack.shape[2], stack.shape[1]))
+    return found.columns if found else None
 
 
 def linear_shards(x: Tensor, weight: Tensor, shards: int) -> Tensor:

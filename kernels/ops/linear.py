@@ -55,12 +55,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         BadShapeError: the shapes or dtypes do not fit.
         NoInvariantPolicyError: on this processor every way gives other bits in other batches.
     """
-    if x.dtype not in cpu.TYPES or x.dim() == 0 or x.shape[-1] == 0:
+    dtype, shape, form = x.dtype, x.shape, weight.shape  # each costs a tenth of a microsecond to ask for
+    if dtype not in cpu.TYPES or not shape or shape[-1] == 0:
         raise _wrong("linear", "x", "(..., K) of float32, bfloat16 or float16 with K at least 1", x)
-    if weight.dtype != x.dtype or weight.dim() != 2 or weight.shape[1] != x.shape[-1] or not weight.shape[0]:
-        raise _wrong("linear", "weight", f"(N, {x.shape[-1]}) of {x.dtype} with N at least 1", weight)
-    if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != x.dtype):
-        raise _wrong("linear", "bias", f"({weight.shape[0]},) of {x.dtype}", bias)
+    if weight.dtype != dtype or len(form) != 2 or form[1] != shape[-1] or not form[0]:
+        raise _wrong("linear", "weight", f"(N, {shape[-1]}) of {dtype} with N at least 1", weight)
+    if bias is not None and (bias.shape != form[:1] or bias.dtype != dtype):
+        raise _wrong("linear", "bias", f"({form[0]},) of {dtype}", bias)
     result: Tensor = _linear(x, weight, bias)
     return result
 
@@ -148,8 +149,9 @@ def certify_linears(shapes: Iterable[tuple[torch.dtype, int, int]]) -> None:
 def prepare_linears(weights: Iterable[Tensor], rows: Iterable[int] = (1, 4, 50)) -> int:
     """Make linears on the CPU fast: probe each weight's shape, keep a packed copy of it, and compute once.
 
-    The bits stay the same. It doubles the memory of the weights (for bfloat16 on a processor without instructions
-    for it, it triples it). A copy is dropped when its weight dies, and not used once PyTorch says that the weight was changed.
+    The bits stay the same. It takes as much memory as the weights once more, and for float32, whose single rows are
+    computed another way, twice more; so it does for bfloat16 on a processor without instructions for it. A copy is
+    dropped when its weight dies, and not used once PyTorch says that the weight was changed.
 
     Args:
         weights: each `(N, K)`, or `(E, N, K)` of experts, contiguous, on the CPU. Their numbers must not be changed

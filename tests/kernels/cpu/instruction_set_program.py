@@ -15,9 +15,9 @@ from torch import Tensor
 
 from microturn.kernels.cpu.probe import policy_for
 from microturn.kernels.cpu.processor import processor
-from microturn.kernels.evidence import row_evidence
+from microturn.kernels.evidence import row_evidence, same_bits
 from microturn.kernels.ops.int8 import linear_int8, quantize_weight
-from microturn.kernels.ops.linear import linear
+from microturn.kernels.ops.linear import linear, prepare_linears
 
 ROWS = (2, 4, 7, 8, 17, 50)
 INNER, OUTER = 1100, 72
@@ -46,6 +46,7 @@ def findings() -> dict[str, object]:
         "int8": digest(linear_int8(x, levels, scale, bias)),
         "int8_sums_are_exact": exact_sums(),
         "processor": processor().fingerprint(),
+        "prepared_rows_agree": prepared_rows_agree(x, weight, bias),
     }
     row, weight = cancelling(x[0], weight)
     for dtype in (torch.float32, torch.bfloat16):
@@ -58,6 +59,15 @@ def cancelling(row: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """The first halves twice, once negated: what is left was rounded off, and tells of the order of additions."""
     half = INNER // 2
     return row[:half].repeat(2), torch.cat([weight[:, :half], -weight[:, :half]], dim=1)
+
+
+def prepared_rows_agree(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
+    """Whether single rows, which a prepared weight may compute in a way of its own, have the bits of all at once."""
+    prepared = weight.clone()
+    prepare_linears([prepared], rows=(1,))
+    together = linear(x, weight, bias)
+    alone = [linear(row.unsqueeze(0), prepared, bias) for row in x]
+    return same_bits(torch.cat(alone), together)
 
 
 def exact_sums() -> bool:

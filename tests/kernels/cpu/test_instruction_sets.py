@@ -65,6 +65,7 @@ def test_linears_are_invariant_and_integers_exact_under(name: str, threads: int,
     found, native = _findings(name, threads, root), _findings("native", 2, root)
     assert found["torch.float32 is invariant"], found
     assert found["torch.bfloat16 is invariant"], found
+    assert found["prepared_rows_agree"], found
     assert found["int8_sums_are_exact"]
     assert found["int8"] == native["int8"]
     assert found["processor"] != native["processor"]

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from microturn.kernels import BadShapeError, reference
 from microturn.kernels.evidence import BATCHES, row_evidence, same_bits
+from microturn.kernels.ops.linear import prepare_linears
 from microturn.kernels.ops.moe import moe
 from microturn.kernels.ops.router import route
 
@@ -117,6 +118,22 @@ def test_a_mixture_of_pytorchs_own_operators_does_not_pass_this_test() -> None:
 
     row = drawn(1, 0, torch.float32)[0]
     assert row_evidence(native, row, batches=ROWS, neighbours=("random",)).mismatches > 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_no_way_to_compute_the_experts_changes_a_bit(
+    dtype: torch.dtype, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, prepared = experts(6, dtype), experts(6, dtype)
+    prepare_linears(prepared, rows=(1,))
+    for tokens in (1, 2, 5, 23):
+        x = drawn(tokens, 7, dtype)
+        ids, weights = routed(x)
+        expected = moe(x, *plain, ids, weights)
+        for read_for_a_call in (-(1 << 40), 1 << 40):  # never pair by pair, and always
+            monkeypatch.setattr("microturn.kernels.cpu.moe.READ_FOR_A_CALL", read_for_a_call)
+            found = moe(x, *prepared, ids, weights)
+            assert same_bits(found, expected), f"{tokens} tokens, {threads} threads"
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
