@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from microturn.kernels.cpu.rounding import rounded
+
 
 def sigmoid(x: Tensor) -> Tensor:
     """1 / (1 + exp(-x)) of float32 numbers."""
@@ -18,13 +20,13 @@ def sigmoid(x: Tensor) -> Tensor:
 
 def silu(x: Tensor) -> Tensor:
     """See `microturn.kernels.ops.activation.silu`."""
-    return _silu(x.float()).to(x.dtype)
+    return rounded(_silu(x.float()), x.dtype)
 
 
 def swiglu(gate_up: Tensor) -> Tensor:
     """See `microturn.kernels.ops.activation.swiglu`."""
     gate, up = gate_up.chunk(2, -1)
-    return _silu(gate.float()).mul_(up.float()).to(gate_up.dtype)
+    return rounded(_silu(gate.float()).mul_(up.float()), gate_up.dtype)
 
 
 def _silu(x: Tensor) -> Tensor:

@@ -16,29 +16,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from microturn.kernels.cpu.rounding import rounded
+
 WIDEST_SUM = 16_384
 """Rows are summed in blocks of so many columns; half of what PyTorch divides among threads."""
 
 
 def row_sum(x: Tensor) -> Tensor:
-    """Sum `x (..., C)` float32 over the last dimension, in an order that only C decides: `(...)` float32."""
+    """Sum `x (..., C)` float32 over the last dimension, in an order that only C decides: `(..., 1)` float32."""
     x = x.contiguous()
     if x.shape[-1] <= WIDEST_SUM:
-        return x.sum(-1)
-    total = torch.zeros(x.shape[:-1], dtype=x.dtype)
+        return x.sum(-1, keepdim=True)
+    total = torch.zeros((*x.shape[:-1], 1), dtype=x.dtype)
     for first in range(0, x.shape[-1], WIDEST_SUM):
-        total += x[..., first : first + WIDEST_SUM].contiguous().sum(-1)
+        total += x[..., first : first + WIDEST_SUM].contiguous().sum(-1, keepdim=True)
     return total
 
 
 def mean(x: Tensor) -> Tensor:
     """See `microturn.kernels.ops.norm.mean`."""
-    return row_sum(x.float()).div_(x.shape[-1]).to(x.dtype)
+    return rounded(row_sum(x.float()).div_(x.shape[-1]).squeeze(-1), x.dtype)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """See `microturn.kernels.ops.norm.rms_norm`."""
-    return (weight * _rms_normalised(x, eps).to(x.dtype)).to(x.dtype)
+    return rounded(rounded(_rms_normalised(x, eps), x.dtype).mul(weight), x.dtype)
 
 
 def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -50,11 +52,11 @@ def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tup
 def adaptive_rms_norm(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
     """See `microturn.kernels.ops.norm.adaptive_rms_norm`."""
     scaled = _rms_normalised(x, eps).mul_(scale.float() + 1.0)
-    return scaled.add_(shift.float()).to(x.dtype)
+    return rounded(scaled.add_(shift.float()), x.dtype)
 
 
 def _rms_normalised(x: Tensor, eps: float) -> Tensor:
     """`x` times the reciprocal root of its mean square, float32, in memory of its own."""
     wide = x.float()
     factor = row_sum(wide.square()).div_(x.shape[-1]).add_(eps).rsqrt_()
-    return wide * factor.unsqueeze(-1)
+    return wide * factor

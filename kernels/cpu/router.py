@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -15,8 +17,10 @@ def route(
     """See `microturn.kernels.ops.router.route`."""
     logits = linear(x.float(), weight.float())
     experts = correction.shape[0]
-    choice = sigmoid(logits[:, :experts]).add_(correction.float())
-    ids = torch.cat([_largest(choice, top_k), _appended(experts, shared, x.shape[0])], -1)
+    choice = sigmoid(logits[:, :experts]).add_(correction)
+    ids = _largest(choice, top_k)
+    if shared:
+        ids = torch.cat((ids, _appended(experts, shared).expand(x.shape[0], -1)), -1)
     # logsigmoid(z) = -log(1 + exp(-z)), written so that exp cannot overflow.
     chosen = logits.gather(-1, ids)
     log_scores = chosen.clamp_max(0.0).sub_(chosen.abs().neg_().exp_().log1p_())
@@ -28,5 +32,6 @@ def _largest(choice: Tensor, top_k: int) -> Tensor:
     return torch.sort(choice, dim=-1, descending=True, stable=True).indices[:, :top_k]
 
 
-def _appended(experts: int, shared: int, tokens: int) -> Tensor:
-    return torch.arange(experts, experts + shared).expand(tokens, shared)
+@lru_cache(maxsize=16)
+def _appended(experts: int, shared: int) -> Tensor:
+    return torch.arange(experts, experts + shared, device="cpu")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from microturn.kernels._errors import BadShapeError
+from microturn.kernels.cpu.rounding import rounded
 
 
 class Layout(NamedTuple):
@@ -29,13 +30,19 @@ class Layout(NamedTuple):
 
 def short_conv(x: Tensor, weight: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
     """See `microturn.kernels.ops.short_conv.short_conv`."""
-    bounds = tuple(starts.tolist())
+    return convolved("short_conv", x, weight, state, tuple(starts.tolist()))
+
+
+def convolved(
+    operator: str, x: Tensor, weight: Tensor, state: Tensor, bounds: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """`short_conv` with `starts` as numbers, on behalf of `operator`."""
     sessions, history, channels = state.shape
-    check_bounds("short_conv", bounds, x.shape[0])
+    tokens = x.shape[0]
+    check_bounds(operator, bounds, tokens)
     rows = torch.cat((state.reshape(-1, channels), x))
     if sessions == 1:
-        y = _convolved(rows, weight, x.shape[0])
-        return y, rows[x.shape[0] :].unsqueeze(0).clone()
+        return _convolved(rows, weight, tokens), rows[tokens:].clone().unsqueeze(0)
     layout = _layout(bounds, history)
     rows = rows.index_select(0, layout.order)
     y = _convolved(rows, weight, max(rows.shape[0] - history, 0)).index_select(0, layout.tokens)
@@ -44,6 +51,8 @@ def short_conv(x: Tensor, weight: Tensor, state: Tensor, starts: Tensor) -> tupl
 
 def check_bounds(operator: str, bounds: tuple[int, ...], tokens: int) -> None:
     """Raise BadShapeError unless `bounds` rise from 0 to `tokens`."""
+    if bounds == (0, tokens):
+        return
     if bounds[0] != 0 or bounds[-1] != tokens or any(end < begin for begin, end in pairwise(bounds)):
         raise BadShapeError(operator, "starts", expected=f"rising from 0 to {tokens!r}", got=list(bounds))
 
@@ -51,11 +60,14 @@ def check_bounds(operator: str, bounds: tuple[int, ...], tokens: int) -> None:
 def _convolved(rows: Tensor, weight: Tensor, count: int) -> Tensor:
     """The first `count` outputs over consecutive `rows`, in their dtype."""
     wide, taps = rows.float(), weight.float().t().contiguous()
-    total = wide[:count] * taps[0]
-    for tap in range(1, len(taps)):
-        total += wide[tap : tap + count] * taps[tap]
-    total += wide[len(taps) - 1 : len(taps) - 1 + count]
-    return total.to(rows.dtype)
+    history, channels = taps.shape[0] - 1, taps.shape[1]
+    # Tap by tap, the rows that it is multiplied with; they overlap.
+    shifted = wide.as_strided((history + 1, count, channels), (channels, channels, 1)).unbind(0)
+    terms = zip(shifted, taps.unbind(0), strict=True)
+    total = torch.mul(*next(terms))
+    for inputs, tap in terms:
+        total.add_(inputs * tap)
+    return rounded(total.add_(shifted[history]), rows.dtype)
 
 
 @lru_cache(maxsize=16)

@@ -36,4 +36,4 @@ def lm_head_argmax(h: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _logsumexp(logits: Tensor) -> Tensor:
     """`(T, V)` float32 -> `(T,)`; `torch.logsumexp` would divide a single long row among threads."""
     largest = logits.amax(-1, keepdim=True)
-    return row_sum((logits - largest).exp_()).log_().add_(largest.squeeze(-1))
+    return row_sum((logits - largest).exp_()).log_().add_(largest).squeeze(-1)

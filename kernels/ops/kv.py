@@ -88,3 +88,6 @@ def _check_pool(k: Tensor, keys: Tensor, values: Tensor) -> None:
     if values.shape != keys.shape or values.dtype != keys.dtype:
         got = (tuple(values.shape), values.dtype)
         raise BadShapeError("append_kv", "values", expected=f"{tuple(keys.shape)} of {keys.dtype}", got=got)
+    if not (keys.is_contiguous() and values.is_contiguous()):
+        got_strides = (keys.stride(), values.stride())
+        raise BadShapeError("append_kv", "keys and values", expected="contiguous", got=got_strides)
