@@ -19,6 +19,7 @@ from torch import Tensor
 
 from microturn.kernels._errors import BadShapeError
 from microturn.kernels.cpu.key_splits import SessionKeys
+from microturn.kernels.cpu.rounding import rounded
 from microturn.kernels.cpu.short_conv import check_bounds
 from microturn.kernels.cpu.sight import Sight, Zone, seen_by_rows, zones
 from microturn.kernels.spec import CPU_SPLIT
@@ -74,18 +75,17 @@ def attention(
     """See `microturn.kernels.ops.attention.attention`."""
     bounds = tuple(starts.tolist())
     check_bounds("attention", bounds, q.shape[0])
-    reach = 0 if distance_bias is None else distance_bias.shape[2]
-    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    sight = Sight(window, sinks, 0 if distance_bias is None else distance_bias.shape[2])
+    found: list[Tensor] = []
     for session, ((begin, end), length) in enumerate(zip(pairwise(bounds), lengths.tolist(), strict=True)):
         if begin == end:
             continue
-        sight = Sight(window, sinks, reach)
         cache = SessionKeys.of(keys, values, page_table[session].tolist(), length)
         _check_session(session, cache, sight, new=end - begin)
         for low, high in _blocks(begin, end, q.shape[1] // keys.shape[1]):
             block = _block(q[low:high], distance_bias, low, length - end + low, keys.shape[1])
-            out[low:high] = _as_tokens(_attend(block, cache, sight, scale), block)
-    return out
+            found.append(rounded(_as_tokens(_attend(block, cache, sight, scale), block), q.dtype))
+    return _joined(found) if found else torch.empty_like(q)
 
 
 def _check_session(session: int, cache: SessionKeys, sight: Sight, *, new: int) -> None:
@@ -113,10 +113,12 @@ def _block(q: Tensor, distance_bias: Tensor | None, token: int, first: int, grou
     """The rows of `q (tokens, H, D)`, whose first token is `token` of the call and stands at position `first`."""
     tokens, heads, head_dim = q.shape
     repeats = heads // groups
-    padded = -(-tokens * repeats // ROW_QUANTUM) * ROW_QUANTUM
-    rows = q.new_zeros((1, groups, padded, head_dim))
-    by_token = rows[0, :, : tokens * repeats].view(groups, tokens, repeats, head_dim)
-    by_token.copy_(q.view(tokens, groups, repeats, head_dim).transpose(0, 1))
+    taken = tokens * repeats
+    by_group = q.view(tokens, groups, repeats, head_dim).transpose(0, 1)
+    # A copy in any case: MKL may choose its way by where in memory the rows lie, and new memory is aligned.
+    rows = by_group.clone(memory_format=torch.contiguous_format).view(1, groups, taken, head_dim)
+    if taken % ROW_QUANTUM:
+        rows = torch.constant_pad_nd(rows, (0, 0, 0, -taken % ROW_QUANTUM))
     bias = None if distance_bias is None else distance_bias[token : token + tokens]
     return _Block(rows, bias, first, tokens, repeats)
 
@@ -125,7 +127,7 @@ def _as_tokens(rows: Tensor, block: _Block) -> Tensor:
     """`rows (G, M, D)` -> `(tokens, H, D)`."""
     groups, _, head_dim = rows.shape
     by_token = rows[:, : block.tokens * block.repeats].view(groups, block.tokens, block.repeats, head_dim)
-    return by_token.transpose(0, 1).reshape(block.tokens, groups * block.repeats, head_dim)
+    return by_token.transpose(0, 1).reshape(block.tokens, groups * block.repeats, head_dim).contiguous()
 
 
 def _attend(block: _Block, cache: SessionKeys, sight: Sight, scale: float) -> Tensor:
@@ -197,13 +199,15 @@ def _merged(parts: list[_Partial]) -> Tensor:
     """
     if len(parts) == 1 and parts[0].out.shape[0] == 1:
         return parts[0].out[0] + 0.0
-    logs = torch.cat([part.weight for part in parts])
-    weights = torch.exp(logs - logs.amax(0)).unsqueeze(-1)
-    total = torch.zeros_like(parts[0].out[0], dtype=torch.float32)
-    begin = 0
-    for part in parts:
-        for term in part.out * weights[begin : begin + part.out.shape[0]]:
-            total += term
-        begin += part.out.shape[0]
+    logs = _joined([part.weight for part in parts])
+    weights = logs.sub_(logs.amax(0)).exp_().unsqueeze(-1)
+    first, *others = (_joined([part.out for part in parts]) * weights).unbind(0)
+    total = first + 0.0
+    for term in others:
+        total.add_(term)
     # A cumulative sum is from left to right by its definition.
-    return total / weights.cumsum(0)[-1]
+    return total.div_(weights.cumsum(0)[-1])
+
+
+def _joined(tensors: list[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)

@@ -91,22 +91,20 @@ class SessionKeys:
         _, groups, page, head_dim = self.keys.shape
         return (self.table[index] * groups * page + place) * head_dim
 
-    def _view(self, pool: Tensor, offset: int, step: int, count: int) -> Tensor:
+    def _view(self, pool: Tensor, offset: int, step: int, count: int, held: int = SPLIT) -> Tensor:
+        """The first `held` keys of `count` splits of the pool: `(count, G, held, D)`."""
         _, groups, page, head_dim = pool.shape
         return pool.as_strided(
-            (count, groups, SPLIT, head_dim),
+            (count, groups, held, head_dim),
             (max(step, 0), page * head_dim, head_dim, 1),
             pool.storage_offset() + offset,
         )
 
     def _last_split(self, pool: Tensor) -> Tensor:
-        """A copy of the split that the session has begun and not filled: `(1, G, SPLIT, D)`."""
-        begin = self.length // SPLIT * SPLIT
-        index, place = divmod(begin, self.page)
-        copy = pool.new_zeros((1, pool.shape[1], SPLIT, pool.shape[3]))
-        held = self.length - begin
-        copy[0, :, :held] = pool[self.table[index], :, place : place + held]
-        return copy
+        """A copy of the split that the session has begun and not filled, zeros after its last key: `(1, G, SPLIT, D)`."""
+        split, held = divmod(self.length, SPLIT)
+        part = self._view(pool, self._offset(split), 0, 1, held)
+        return torch.constant_pad_nd(part, (0, 0, 0, SPLIT - held))
 
     def _gathered(self, pool: Tensor, start: int, stop: int) -> Tensor:
         """A copy of splits that lie on several pages each: `(n, G, SPLIT, D)`."""
