@@ -22,7 +22,7 @@ from microturn.interaction_model.native.cache import (
     SessionState,
 )
 from microturn.interaction_model.native.config import AttentionKind
-from microturn.interaction_model.native.served_layer import Reach, ServedLayer
+from microturn.interaction_model.native.served_layer import Reach, ServedLayer, ServedNorm
 from microturn.kernels.ops.linear import linear, prepare_linears
 from microturn.kernels.ops.norm import add_rms_norm, rms_norm
 
@@ -43,7 +43,7 @@ class Decoder:
     def __init__(self, backbone: Backbone, head: Tensor, cache: CacheConfig | None = None) -> None:
         self.config = backbone.config
         weight = backbone.norm.weight
-        self._norm = backbone.norm
+        self._norm = ServedNorm.of(backbone.norm)
         self._head = head.detach().clone()
         self._layers = [ServedLayer(layer) for layer in backbone.layers if isinstance(layer, DecoderLayer)]
         embedding = backbone.embed_tokens

@@ -13,6 +13,7 @@ from microturn.interaction_model.native.backbone import DecoderLayer
 from microturn.interaction_model.native.cache import ConvolutionInputs
 from microturn.interaction_model.native.experts import MixtureOfExperts
 from microturn.interaction_model.native.mlp import GatedMlp
+from microturn.interaction_model.native.norm import RmsNorm
 from microturn.kernels.kv import BatchTables
 from microturn.kernels.ops.activation import swiglu
 from microturn.kernels.ops.attention import attention
@@ -39,6 +40,18 @@ class Reach(NamedTuple):
     """(T, 1, 1) float32: what scores are scaled with; None for nothing."""
 
 
+class ServedNorm(NamedTuple):
+    """A copy of a norm."""
+
+    weight: Tensor
+    eps: float
+
+    @classmethod
+    def of(cls, norm: RmsNorm) -> ServedNorm:
+        """Copy a norm that is trained."""
+        return cls(norm.weight.detach().clone(), norm.eps)
+
+
 class ServedLayer:
     """A layer of the decoder. It holds copies of the weights: later training of `layer` does not reach it.
 
@@ -49,10 +62,10 @@ class ServedLayer:
     def __init__(self, layer: DecoderLayer) -> None:
         self._attention = _ServedAttention(layer.self_attn)
         self._mlp = _served_mlp(layer.mlp)
-        self._attended_taps = layer.attn_sconv.taps.detach()
-        self._mixed_taps = layer.mlp_sconv.taps.detach()
-        self._input_norm = layer.input_layernorm
-        self._post_norm = layer.post_attention_layernorm
+        self._attended_taps = _copy(layer.attn_sconv.taps)
+        self._mixed_taps = _copy(layer.mlp_sconv.taps)
+        self._input_norm = ServedNorm.of(layer.input_layernorm)
+        self._post_norm = ServedNorm.of(layer.post_attention_layernorm)
 
     def matrices(self) -> Iterator[Tensor]:
         """The weights of linears, for `prepare_linears`."""
@@ -86,13 +99,13 @@ class _ServedAttention:
     def __init__(self, trained: Attention) -> None:
         self._heads = trained.heads
         self._scale = trained.scale
-        self._q_norm, self._k_norm = trained.q_norm, trained.k_norm
-        self._k_taps, self._v_taps = trained.k_sconv.taps.detach(), trained.v_sconv.taps.detach()
+        self._q_norm, self._k_norm = ServedNorm.of(trained.q_norm), ServedNorm.of(trained.k_norm)
+        self._k_taps, self._v_taps = _copy(trained.k_sconv.taps), _copy(trained.v_sconv.taps)
         projections = (trained.q_proj, trained.k_proj, trained.v_proj, trained.r_proj)
         self._projection = torch.cat([part.weight.detach() for part in projections])
         self._sizes = [part.out_features for part in projections]
-        self._profiles = trained.rel_logits_proj.proj.detach().t().contiguous()
-        self._out = trained.o_proj.weight.detach().clone()
+        self._profiles = _copy(trained.rel_logits_proj.proj.t())
+        self._out = _copy(trained.o_proj.weight)
 
     def matrices(self) -> Iterator[Tensor]:
         yield from (self._projection, self._profiles, self._out)
@@ -154,8 +167,8 @@ class _ServedExperts:
         self._config = trained.gate.config
         self._gate_up = torch.cat([trained.experts.gate_up_proj.detach(), shared_gate_up])
         self._down = torch.cat([trained.experts.down_proj.detach(), shared.down_proj.detach()])
-        self._router = trained.gate.weight.detach().float()
-        self._correction = trained.gate.e_score_correction_bias.detach().float()
+        self._router = _copy(trained.gate.weight).float()
+        self._correction = _copy(trained.gate.e_score_correction_bias).float()
         self._scale = self._config.scale * float(trained.gate.global_scale.detach())
 
     def matrices(self) -> Iterator[Tensor]:
@@ -166,6 +179,10 @@ class _ServedExperts:
             x, self._router, self._correction, self._config.chosen, self._config.shared, self._scale
         )
         return moe(x, self._gate_up, self._down, ids, weights)
+
+
+def _copy(weight: Tensor) -> Tensor:
+    return weight.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _served_mlp(trained: nn.Module) -> _ServedDense | _ServedExperts:
