@@ -162,7 +162,8 @@ def _key_blocks(part: Tensor, before: int, after: int, keys: int, step: int) -> 
 def _skewed(bias: Tensor, first: int, columns: int) -> Tensor:
     """Move row q of `bias (..., Q, X)` to the right by `first + q`: `(..., Q, columns)`.
 
-    What is left of it is 0 in a row's first `first` places, what is right of it is minus infinity. Done by reading
+    What is right of it is minus infinity. What is left of it is 0 in `first` places, and minus infinity before those,
+    of which there are fewer than Q; callers with a `first` cut off X - 1 columns and have Q at most X. Done by reading
     rows that are longer by one as rows of `columns`, the trick of relative shifts (Dai et al., Transformer-XL, 2019).
     """
     rows, reach = bias.shape[-2:]

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 from microturn.interaction_model.native.config import BackboneConfig, ExpertsConfig, NetworkConfig
 from microturn.interaction_model.native.eye_plan import plan
+from microturn.interaction_model.native.grammar import CLOCK_FAST, CLOCK_SLOW
 from microturn.kernels.mel_filters import LEVELS, MEL_BINS
-
-CLOCK_ROWS = 65
-"""States of both hands of the clock."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def count_parameters(config: NetworkConfig) -> Parameters:
     width, rows = backbone.width, backbone.vocabulary * backbone.width
     layers = [count_layer(backbone, layer) for layer in range(backbone.layers)]
     head_and_norms = rows + 2 * width
-    senses = _ears(config) + _eyes(config) + CLOCK_ROWS * width
+    senses = _ears(config) + _eyes(config) + (CLOCK_FAST + CLOCK_SLOW) * width
     return Parameters(
         total=sum(layer.total for layer in layers) + head_and_norms + rows + senses,
         active=sum(layer.active for layer in layers) + head_and_norms + width,

@@ -180,6 +180,23 @@ def test_a_few_steps_of_training_learn_a_sequence_by_heart() -> None:
     assert loss().item() < 0.3
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_bfloat16_autocast_stays_near_float32_and_keeps_float32_gradients(name: Name) -> None:
+    backbone = small_backbone(CONFIGS[name])
+    embeddings = random_embeddings(2, 40, 48)
+    segments = torch.arange(40).expand(2, -1) // 25
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = backbone(embeddings, segments).float()
+    with torch.no_grad():
+        wide = backbone(embeddings, segments)
+    # A sparse layer may choose another expert where two scores are near, so a few tokens may differ more.
+    assert (narrow - wide).abs().median() < 0.05
+    narrow.square().sum().backward()
+    gradients = [parameter.grad for parameter in backbone.parameters() if parameter.grad is not None]
+    assert len(gradients) == len(list(backbone.parameters())) - 2
+    assert all(gradient.dtype == torch.float32 and gradient.isfinite().all() for gradient in gradients)
+
+
 def test_wrong_shapes_are_named() -> None:
     backbone = small_backbone(DENSE)
     with pytest.raises(BadEmbeddingsError, match=r"\(B, T, 48\), got \(1, 2, 47\)"):
