@@ -97,7 +97,7 @@ class Packed:
     @property
     def loss_mask(self) -> npt.NDArray[np.bool_]:
         """(T,) where a token is predicted: NOW and outputs; an input is never predicted."""
-        return self.targets != NO_TARGET
+        return np.not_equal(self.targets, NO_TARGET)
 
 
 def clock(micro_turns: Ints) -> tuple[Ints, Ints]:

@@ -41,7 +41,7 @@ class Canvas:
         length = max(dx * dx + dy * dy, 1e-9)
         along = np.clip(((xs - first[0]) * dx + (ys - first[1]) * dy) / length, 0, 1)
         distance = np.hypot(xs - first[0] - along * dx, ys - first[1] - along * dy)
-        self._blend(box, radius - distance, colour)
+        self._blend(box, np.asarray(radius - distance, dtype=np.float32), colour)
 
     def polygon(self, corners: Sequence[Point], colour: Colour) -> None:
         """Paint a convex polygon; its corners go clockwise as seen on the screen."""

@@ -15,7 +15,7 @@ from microturn.interaction_model.training.user_requests import ECHOED, SHORT, Re
 
 WINDOW_MS = 400
 """A word is on time within two micro-turns either way; our choice."""
-DELAYS_S = {"train": (2, 3, 4, 6, 7, 8, 10, 12), "test": (5, 9)}
+DELAYS_S = {"train": (2, 3, 4, 6, 7, 8, 10, 12), "test": (5, 9, 11)}
 """Lengths of time until a word, in seconds."""
 PERIODS_S = {"train": (2, 3, 4, 6, 8), "test": (5, 7)}
 """Periods of words that are said again and again, in seconds."""
@@ -48,7 +48,7 @@ def once(stage: Stage) -> None:
     stage.user(stage.form(_ONCE, word, number_words(delay)))
     due = stage.now_ms + 1000 * delay
     stage.reply(("okay",))
-    if delay >= 9 and stage.chance(0.5):
+    if delay >= 10 and stage.chance(0.5):
         stage.wait(300, 1000)
         ask(stage, stage.one_of(SHORT)(stage))
     _say_at(stage, word, due)
@@ -67,9 +67,8 @@ def every(stage: Stage) -> None:
     for tick in range(1, count + 1):
         _say_at(stage, words, begin + 1000 * period * tick)
     # The stop is well after one reminder and well before the next, so that it is clear which ones are due.
-    stage.now_ms = max(
-        begin + 1000 * period * count + stage.between(600, 1000 * period - 1100), stage.free_ms
-    )
+    after = stage.between(500, max(500, 1000 * period - 1600))
+    stage.now_ms = max(begin + 1000 * period * count + after, stage.free_ms)
     talk = stage.user(stage.form(_ENDS))
     stage.moment("turn", talk.start_ms, talk.end_ms)
     stage.reply(("okay",))

@@ -112,7 +112,8 @@ class RenderedFilm:
         self._paint_figure(canvas, time_ms, shake)
         light = 1 + self.look.drift * math.sin(time_ms / 1700 + self.look.seed % 7)
         noise = _noise(self.look, time_ms // FRAME_MS)
-        return np.clip(canvas.pixels * np.float32(light) + noise, 0, 255).astype(np.uint8)
+        pixels: Pixels = np.clip(canvas.pixels * np.float32(light) + noise, 0, 255).astype(np.uint8)
+        return pixels
 
     def _paint_figure(self, canvas: Canvas, time_ms: int, shake: Point) -> None:
         if self.body is None:
@@ -214,7 +215,8 @@ def _background(pattern: Pattern, tones: tuple[Colour, Colour]) -> Floats:
     }
     share = shares[pattern][..., None]
     first, second = (np.array(tone, dtype=float) for tone in tones)
-    return ((1 - share) * first + share * second).astype(np.float32)
+    painted: Floats = ((1 - share) * first + share * second).astype(np.float32)
+    return painted
 
 
 @lru_cache(maxsize=16)
@@ -226,4 +228,5 @@ def _grain(seed: int) -> Floats:
 def _noise(look: Look, frame: int) -> Floats:
     # Two odd strides walk through all offsets: no two neighbouring frames show the same part.
     top, left = frame * 53 % HEIGHT, frame * 71 % WIDTH
-    return np.float32(look.noise) * _grain(look.seed)[top : top + HEIGHT, left : left + WIDTH]
+    noise: Floats = np.float32(look.noise) * _grain(look.seed)[top : top + HEIGHT, left : left + WIDTH]
+    return noise
