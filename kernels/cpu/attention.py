@@ -36,6 +36,8 @@ stay small. No bit depends on it."""
 TASK_ROWS = 32
 """Rows that the fused kernel gives one thread, if it has fewer than 192; otherwise it takes more."""
 
+_fused = torch._scaled_dot_product_flash_attention_for_cpu
+
 
 class _Block(NamedTuple):
     """Query tokens that follow each other, as rows."""
@@ -185,10 +187,10 @@ def _attend_each(rows: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
         # A twin, so that the task is not alone.
         keys, values = keys.expand(2, -1, -1, -1), values.expand(2, -1, -1, -1)
         mask = None if mask is None else mask.expand(2, -1, -1, -1)
-    out, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        rows.expand(keys.shape[0], -1, -1, -1), keys, values, attn_mask=mask, scale=scale
-    )
-    return _Partial(out[:count], weight[:count])
+        out, weight = _fused(rows.expand(2, -1, -1, -1), keys, values, attn_mask=mask, scale=scale)
+        return _Partial(out[:1], weight[:1])
+    same_rows = rows if count == 1 else rows.expand(count, -1, -1, -1)
+    return _Partial(*_fused(same_rows, keys, values, attn_mask=mask, scale=scale))
 
 
 def _merged(parts: list[_Partial]) -> Tensor:
