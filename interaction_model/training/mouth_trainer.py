@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -21,7 +22,8 @@ from microturn.interaction_model.native.flow_head import (
     FlowHead,
 )
 from microturn.interaction_model.native.pronunciation import SILENCE, symbols
-from microturn.interaction_model.native.vocoder_frames import FRAME_SIZE, silence
+from microturn.interaction_model.native.speech_track import SpeechTrack
+from microturn.interaction_model.native.vocoder_frames import FRAME_SIZE, Codes, silence
 from microturn.interaction_model.training.own_voice import SpokenPhrase
 
 PAST_NOISE = 0.15
@@ -57,26 +59,16 @@ class FrameBank:
         """
         if not phrases:
             raise ValueError("phrases must not be empty: there is nothing to learn from")
-        frames, numbers, measures = [], [], []
-        quiet = silence(SEEN_FRAMES)
-        for phrase in phrases:
-            track = phrase.track()
-            before = quiet[:PAST_FRAMES]
-            head = type(track)().advanced(len(before))[1]
-            own = track.advanced(len(phrase.frames) + SEEN_FRAMES)[1]
-            frames += [before, phrase.frames, quiet]
-            numbers += [head.symbols, own.symbols]
-            measures += [head.measures, own.measures]
-        self.frames = torch.from_numpy(np.concatenate(frames))
-        self.symbols = torch.from_numpy(np.concatenate(numbers))
-        self.measures = torch.from_numpy(np.concatenate(measures))
-        lengths = [len(phrase.frames) + PAST_FRAMES + SEEN_FRAMES for phrase in phrases]
-        starts = np.cumsum([0, *lengths[:-1]])
-        self._windows = torch.from_numpy(
-            np.concatenate(
-                [start + np.arange(n - SEEN_FRAMES + 1) for start, n in zip(starts, lengths, strict=True)]
-            )
+        parts = [_padded(phrase) for phrase in phrases]
+        self.frames, self.symbols, self.measures = (
+            torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True)
         )
+        lengths = np.array([len(frames) for frames, _, _ in parts])
+        windows_of = [
+            end - length + np.arange(length - SEEN_FRAMES + 1)
+            for end, length in zip(np.cumsum(lengths), lengths, strict=True)
+        ]
+        self._windows = torch.from_numpy(np.concatenate(windows_of))
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each number of a frame over the frames where something is said."""
@@ -133,6 +125,15 @@ def duration_examples(phrases: Sequence[SpokenPhrase]) -> tuple[Tensor, Tensor]:
             targets += [min(length, LONGEST_UNITS) for length in units]
             before = (numbers[-2], numbers[-1])
     return torch.tensor(inputs), torch.tensor(targets)
+
+
+def _padded(phrase: SpokenPhrase) -> tuple[Codes, npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """A phrase's frames with silence before and behind, and the symbols and measures of each."""
+    _, before = SpeechTrack().advanced(PAST_FRAMES)
+    _, own = phrase.track().advanced(len(phrase.frames) + SEEN_FRAMES)
+    frames = np.concatenate([silence(PAST_FRAMES), phrase.frames, silence(SEEN_FRAMES)])
+    symbols_of = np.concatenate([before.symbols, own.symbols])
+    return frames, symbols_of, np.concatenate([before.measures, own.measures])
 
 
 def _flow_loss(head: FlowHead, batch: tuple[Tensor, Tensor, Tensor], random: torch.Generator) -> Tensor:
