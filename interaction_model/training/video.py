@@ -100,7 +100,8 @@ class RenderedFilm:
     look: Look
     things: tuple[Stretch, ...] = ()
     body: Body | None = None
-    movement: Movement | None = None
+    movements: tuple[Movement, ...] = ()
+    """What the figure does; their cycles do not overlap."""
 
     def frame(self, time_ms: int) -> Pixels:
         """Draw the frame of a time: (120, 160, 3) uint8."""
@@ -118,8 +119,9 @@ class RenderedFilm:
     def _paint_figure(self, canvas: Canvas, time_ms: int, shake: Point) -> None:
         if self.body is None:
             return
-        phase = self.movement.phase(time_ms) if self.movement else None
-        action = self.movement.action if self.movement and phase is not None else None
+        phases = ((each.action, each.phase(time_ms)) for each in self.movements)
+        running = next(((action, phase) for action, phase in phases if phase is not None), None)
+        joints = pose(*running) if running else pose(None, 0.0)
         sway = (1.0 * math.sin(time_ms / 900), 0.0)
         at = _shifted(_shifted(self.body.foot, shake), sway)
         moved = Body(
@@ -130,7 +132,7 @@ class RenderedFilm:
             self.body.head,
             self.body.mirrored,
         )
-        paint(canvas, moved, pose(action, phase or 0.0))
+        paint(canvas, moved, joints)
 
 
 def draw_look(rng: np.random.Generator, split: Split) -> Look:

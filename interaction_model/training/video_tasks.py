@@ -56,22 +56,27 @@ _DESCRIBE = Forms(
 
 
 def repetitions(stage: Stage) -> None:
-    """The assistant counts aloud what a figure does, with jitter and pauses; films end with a rest."""
+    """The assistant counts aloud what a figure does, with jitter and pauses; films end with a rest.
+
+    Something else that the figure does before is not counted.
+    """
     action = stage.one_of(ACTIONS)
     _ask(stage, stage.form(_COUNT, (_PLURALS[action],)))
-    cycles = _cycles(stage, stage.now_ms + stage.between(800, 2500))
+    others, free = _other_action(stage, action, share=0.25)
+    cycles = _cycles(stage, free + stage.between(800, 2500))
     for number, (begin, end) in enumerate(cycles, start=1):
         stage.moment("repetition", begin, end)
         _say_seen(stage, number_words(number), end, kind="count")
     stage.now_ms = max(cycles[-1][1] + stage.between(800, 2500), stage.free_ms)
-    stage.film = _figure_film(stage, Movement(action, tuple(cycles)))
+    stage.film = _figure_film(stage, (*others, Movement(action, tuple(cycles))))
 
 
 def action_span(stage: Stage) -> None:
     """The assistant says "start" and "stop" as a figure starts and stops; another action before it is let pass."""
     action = stage.one_of(ACTIONS)
     _ask(stage, stage.form(_SPAN, (action,)))
-    begin = stage.now_ms + stage.between(1500, 6000)
+    others, free = _other_action(stage, action, share=0.4)
+    begin = free + stage.between(1500, 6000)
     # Lengths of Charades-STA's test queries: mean 8.0 s, median 7.1 s; a log-normal with this median and spread.
     length = min(16_000, max(2500, round(7100 * float(stage.rng.lognormal(0.0, 0.49)))))
     cycles = _back_to_back(stage, begin, begin + length)
@@ -81,20 +86,22 @@ def action_span(stage: Stage) -> None:
     # One micro-turn of rest is needed to tell the end from the turn of a cycle.
     _say_seen(stage, ("stop",), end + MICRO_TURN_MS, kind="span")
     stage.now_ms = end + stage.between(1500, 3000)
-    stage.film = _figure_film(stage, Movement(action, tuple(cycles)))
+    stage.film = _figure_film(stage, (*others, Movement(action, tuple(cycles))))
 
 
 def appearance(stage: Stage) -> None:
-    """A thing of one colour and shape is awaited, and other things come before it."""
+    """A thing of one colour and shape is awaited; other things come before it, and now and then it never comes."""
     colour, shape = stage.own_content(lambda: (stage.one_of(COLOURS), stage.one_of(SHAPES)))
     _ask(stage, stage.form(_APPEARS, (colour,), (shape,)))
     things = []
-    for _ in range(stage.between(0, 2)):
+    never = stage.chance(0.15)
+    for _ in range(stage.between(int(never), 2)):
         span = _next_span(stage)
         things.append(_thing(stage, span, *_another(stage, colour, shape)))
-    span = _next_span(stage)
-    things.append(_thing(stage, span, colour, shape))
-    _announce(stage, ("now",), span)
+    if not never:
+        span = _next_span(stage)
+        things.append(_thing(stage, span, colour, shape))
+        _announce(stage, ("now",), span)
     _show(stage, things)
 
 
@@ -156,7 +163,7 @@ def description(stage: Stage) -> None:
 def idle_film(stage: Stage) -> RenderedFilm:
     """A film in which nothing happens that anyone asked about, for tasks that are not about films."""
     movement = Movement(stage.one_of(ACTIONS), tuple(_cycles(stage, stage.between(1000, 5000))))
-    return _figure_film(stage, movement)
+    return _figure_film(stage, (movement,))
 
 
 def _ask(stage: Stage, words: Words) -> None:
@@ -184,11 +191,20 @@ def _show(stage: Stage, things: list[Stretch]) -> None:
     stage.now_ms += stage.between(500, 1500)
 
 
-def _figure_film(stage: Stage, movement: Movement) -> RenderedFilm:
+def _other_action(stage: Stage, action: Action, *, share: float) -> tuple[tuple[Movement, ...], int]:
+    """In a share of scenes the figure first does something else; return that, and when it is at rest again."""
+    if not stage.chance(share):
+        return (), stage.now_ms
+    other = stage.one_of([each for each in ACTIONS if each != action])
+    begin = stage.now_ms + stage.between(500, 2000)
+    end = begin + stage.between(2000, 5000)
+    return (Movement(other, tuple(_back_to_back(stage, begin, end))),), end
+
+
+def _figure_film(stage: Stage, movements: tuple[Movement, ...]) -> RenderedFilm:
     things = (_passer_by(stage),) if stage.chance(0.4) else ()
-    return RenderedFilm(
-        draw_look(stage.rng, stage.split), things, draw_body(stage.rng, stage.split), movement
-    )
+    look, body = draw_look(stage.rng, stage.split), draw_body(stage.rng, stage.split)
+    return RenderedFilm(look, things, body, movements)
 
 
 def _passer_by(stage: Stage) -> Stretch:

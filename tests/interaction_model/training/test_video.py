@@ -124,7 +124,7 @@ def test_a_scene_without_a_film_has_no_frames_and_no_patches() -> None:
 def test_a_figure_moves_in_its_cycles_only() -> None:
     rng = np.random.default_rng(0)
     movement = Movement("squat", ((1000, 2000), (3000, 4000)))
-    film = RenderedFilm(STILL, (), draw_body(rng, "train"), movement)
+    film = RenderedFilm(STILL, (), draw_body(rng, "train"), (movement,))
     assert [movement.phase(time) for time in (999, 1000, 1500, 2000, 3250)] == [None, 0.0, 0.5, None, 0.25]
     rest = RenderedFilm(STILL, (), film.body)
     assert np.array_equal(film.frame(2500), rest.frame(2500))
@@ -179,3 +179,35 @@ def test_noise_differs_from_frame_to_frame_and_has_the_strength_of_its_look() ->
     frames = [film.frame(time).astype(float) for time in (0, 100, 200)]
     for first, second in pairwise(frames):
         assert np.std(first - second) == pytest.approx(6 * np.sqrt(2), rel=0.05)
+
+
+def test_a_figure_does_one_thing_after_another() -> None:
+    body = draw_body(np.random.default_rng(0), "train")
+    squat, jump = Movement("squat", ((0, 1000),)), Movement("jump", ((1000, 2000),))
+    both = RenderedFilm(STILL, (), body, (squat, jump))
+    assert np.array_equal(both.frame(400), RenderedFilm(STILL, (), body, (squat,)).frame(400))
+    assert np.array_equal(both.frame(1400), RenderedFilm(STILL, (), body, (jump,)).frame(1400))
+
+
+def test_what_is_counted_is_what_was_asked_for() -> None:
+    mixture = Mixture(estimated_cast(), "train")
+    with_others = 0
+    for scene in (mixture.scene_of("repetitions", seed) for seed in range(30)):
+        assert isinstance(scene.film, RenderedFilm)
+        *others, asked = scene.film.movements
+        with_others += bool(others)
+        counted = [(m.start_ms, m.end_ms) for m in scene.moments if m.kind == "repetition"]
+        assert counted == list(asked.cycles)
+        assert all(other.action != asked.action for other in others)
+        assert all(other.cycles[-1][1] < counted[0][0] for other in others)
+    assert 2 <= with_others <= 15
+
+
+def test_a_thing_that_never_comes_is_never_announced() -> None:
+    mixture = Mixture(estimated_cast(), "train")
+    scenes = [mixture.scene_of("appearance", seed) for seed in range(40)]
+    silent = [scene for scene in scenes if not any(due.kind == "event" for due in scene.due)]
+    assert 1 <= len(silent) <= 14
+    for scene in silent:
+        assert isinstance(scene.film, RenderedFilm) and scene.film.things
+        assert [word.word for word in scene.speech] == ["okay"]
