@@ -154,6 +154,7 @@ def test_the_registered_operator_matches_its_schema_and_its_fake() -> None:
         ({"slots": torch.arange(3, dtype=torch.int32)}, "slots"),
         ({"keys": torch.zeros(PAGES, GROUPS, PAGE, HEAD_DIM + 1)}, "keys"),
         ({"values": torch.zeros(PAGES, GROUPS, PAGE, HEAD_DIM, dtype=torch.bfloat16)}, "values"),
+        ({"keys": torch.zeros(PAGES, GROUPS, PAGE, 2 * HEAD_DIM)[..., ::2]}, "contiguous"),
         ({"k_state": torch.zeros(2, TAPS - 1, WIDTH)}, "append_kv: expected state"),
         ({"starts": starts([2])}, "rising from 0 to 3"),
     ],
