@@ -25,8 +25,8 @@ from microturn.interaction_model.training.epoch import EpochPlan, Row
 from microturn.interaction_model.training.scene import MICRO_TURN_MS
 from microturn.interaction_model.training.scene_shards import MouthTargets, SceneShard, StoredScene
 
-NO_KIND = 255
-"""Stands in `Batch.kinds` where a row holds nothing."""
+NO_SEGMENT = -1
+"""Stands in `Batch.segments` where a row holds nothing; there the kind is TEXT and the token PAD."""
 NO_TASK = -1
 """Stands in `Batch.tasks` there."""
 
@@ -49,13 +49,13 @@ class Batch:
     """B rows of T positions, each with one or more scenes."""
 
     kinds: Tensor
-    """(B, T) uint8: `PositionKind`, or `NO_KIND`."""
+    """(B, T) uint8: `PositionKind`."""
     ids: Tensor
-    """(B, T) int64: tokens; sound and patches have the tokens that stand for them."""
+    """(B, T) int64: a row of `levels` or of `patches`, or a token."""
     targets: Tensor
     """(B, T) int64: tokens, or `NO_TARGET`."""
     segments: Tensor
-    """(B, T) int64: which scene of the row."""
+    """(B, T) int64: which scene of the row, or `NO_SEGMENT`."""
     micro_turns: Tensor
     """(B, T) int64, from 0 in each scene."""
     tasks: Tensor
@@ -75,7 +75,7 @@ class Batch:
     @property
     def used(self) -> int:
         """Positions that hold something."""
-        return int((self.kinds != NO_KIND).sum())
+        return int((self.segments != NO_SEGMENT).sum())
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
@@ -139,10 +139,10 @@ class _Canvas:
         shape = (rows, tokens)
         self._tokens = tokens
         self._eyes = eyes
-        self._kinds = np.full(shape, NO_KIND, np.uint8)
+        self._kinds = np.full(shape, int(PositionKind.TEXT), np.uint8)
         self._ids = np.full(shape, int(Token.PAD), np.int64)
         self._targets = np.full(shape, NO_TARGET, np.int64)
-        self._segments = np.full(shape, -1, np.int64)
+        self._segments = np.full(shape, NO_SEGMENT, np.int64)
         self._micro_turns = np.zeros(shape, np.int64)
         self._tasks = np.full(shape, NO_TASK, np.int64)
         self._levels: list[npt.NDArray[np.uint8]] = [np.zeros((0, MEL_BINS), np.uint8)]
@@ -161,7 +161,9 @@ class _Canvas:
         here = (row, slice(place, place + used))
         kinds = packed.kinds[:used]
         self._kinds[here] = kinds
-        self._ids[here] = _tokens(kinds, packed.ids[:used])
+        self._ids[here] = packed.ids[:used]
+        self._ids[here][kinds == PositionKind.AUDIO] += sum(map(len, self._levels))
+        self._ids[here][kinds == PositionKind.PATCH] += sum(map(len, self._patches))
         self._targets[here] = packed.targets[:used]
         self._segments[here] = segment
         self._micro_turns[here] = packed.micro_turns[:used]
@@ -176,22 +178,18 @@ class _Canvas:
 
     def batch(self, scenes: int) -> Batch:
         """Give out what was written."""
-        grids = (self._kinds, self._ids, self._targets, self._segments, self._micro_turns, self._tasks)
         return Batch(
-            *map(torch.from_numpy, grids),
-            torch.from_numpy(np.concatenate(self._levels)),
-            torch.cat(self._patches),
-            MouthBatch(*(torch.cat(parts) for parts in zip(*self._mouth, strict=True))),
-            scenes,
+            kinds=torch.from_numpy(self._kinds),
+            ids=torch.from_numpy(self._ids),
+            targets=torch.from_numpy(self._targets),
+            segments=torch.from_numpy(self._segments),
+            micro_turns=torch.from_numpy(self._micro_turns),
+            tasks=torch.from_numpy(self._tasks),
+            levels=torch.from_numpy(np.concatenate(self._levels)),
+            patches=torch.cat(self._patches),
+            mouth=MouthBatch(*(torch.cat(parts) for parts in zip(*self._mouth, strict=True))),
+            scenes=scenes,
         )
-
-
-def _tokens(kinds: npt.NDArray[np.uint8], ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """Ids of positions as tokens: those of sound and patches only count them."""
-    tokens = ids.astype(np.int64)
-    tokens[kinds == PositionKind.AUDIO] = Token.AUDIO
-    tokens[kinds == PositionKind.PATCH] = Token.PATCH
-    return tokens
 
 
 def _spoken(mouth: MouthTargets, last: Ints, turns: int, begin: int) -> MouthBatch:

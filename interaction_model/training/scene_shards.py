@@ -37,7 +37,7 @@ class _Column(NamedTuple):
     """One array of a shard."""
 
     dtype: type[np.generic]
-    count: str
+    counted_by: str
     """The field of `SceneEntry` that says how many rows a scene has."""
     row: tuple[int, ...] = ()
     """Shape of a row."""
@@ -146,8 +146,8 @@ class SceneShard:
 
     def _rows(self, name: str, number: int) -> npt.NDArray[Any]:
         column = _COLUMNS[name]
-        begin = self._starts[column.count][number]
-        return self._arrays[name][begin : begin + getattr(self.entries[number], column.count)]
+        begin = self._starts[column.counted_by][number]
+        return self._arrays[name][begin : begin + getattr(self.entries[number], column.counted_by)]
 
     @cached_property
     def _starts(self) -> dict[str, list[int]]:
@@ -164,7 +164,7 @@ class SceneShard:
             raise BadShardError(self.folder, expected="a file of arrays", got=type(error).__name__) from error
         arrays, place = {}, 0
         for name, column in _COLUMNS.items():
-            shape = (self._starts[column.count][-1], *column.row)
+            shape = (self._starts[column.counted_by][-1], *column.row)
             size = int(np.prod(shape)) * np.dtype(column.dtype).itemsize
             arrays[name] = _view(whole[place : place + size], column, shape, self.folder)
             place += _padded(size)
@@ -210,7 +210,7 @@ def open_shards(folder: Path) -> list[SceneShard]:
 
 
 _MOUTH_FIELDS = ("turns", "frames", "symbols", "measures")
-_COUNTS = tuple(dict.fromkeys(column.count for column in _COLUMNS.values()))
+_COUNTS = tuple(dict.fromkeys(column.counted_by for column in _COLUMNS.values()))
 _ALIGNMENT = 64
 
 
@@ -223,7 +223,7 @@ def _view(
 ) -> npt.NDArray[Any]:
     size = int(np.prod(shape)) * np.dtype(column.dtype).itemsize
     if len(raw) != size:
-        raise BadShardError(folder, expected=f"{size} bytes of {column.count}", got=f"{len(raw)}")
+        raise BadShardError(folder, expected=f"{size} bytes of {column.counted_by}", got=f"{len(raw)}")
     return np.asarray(raw.view(column.dtype).reshape(shape))
 
 
@@ -271,7 +271,7 @@ def _entry(scene: StoredScene) -> SceneEntry:
 
 def _arrays_of(scene: StoredScene) -> Arrays:
     packed, turns = scene.packed, sorted(scene.films)
-    films = [zlib.compress(np.ascontiguousarray(scene.films[turn]), 1) for turn in turns]
+    films = [zlib.compress(scene.films[turn].tobytes(), 1) for turn in turns]
     return {
         **{key: getattr(packed, key) for key in ("kinds", "ids", "targets", "micro_turns", "last")},
         "levels": packed.levels.reshape(-1, AUDIO_TOKENS, MEL_BINS),
