@@ -27,7 +27,7 @@ from microturn.interaction_model.training.shard_folder import Arrays, Shard, Sha
 from microturn.interaction_model.training.speakers import Engine, Split
 from microturn.interaction_model.training.synthesis import Synthesis
 from microturn.interaction_model.training.utterances import SpokenWord, Synthesizer, Utterance, trimmed
-from microturn.protocols import INPUT_RATE_HZ, Samples
+from microturn.protocols import INPUT_RATE_HZ, MicroturnError, Samples
 
 MARGIN_SAMPLES = INPUT_RATE_HZ // 20
 """Silence that is kept before the first and after the last word of a clip: at most 50 ms."""
@@ -213,8 +213,12 @@ def main(
 ) -> None:
     """Make a bank of clips of the native model's words."""
     engines = tuple(engine or (Engine.HIBARI,))
-    build(ClipPlan(minutes, word_speakers, seed, split, engines), out, jobs=jobs)
-    bank = ClipBank(out)
+    try:
+        build(ClipPlan(minutes, word_speakers, seed, split, engines), out, jobs=jobs)
+        bank = ClipBank(out)
+    except MicroturnError as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from error
     typer.echo(f"{len(bank)} clips, {bank.hours:.2f} hours, {len(bank.phrases)} of them phrases")
 
 

@@ -56,6 +56,9 @@ class EspeakSynthesizer:
         arguments.append(f' <break time="{_BREAK_MS}ms"/> '.join(words))
         audio, _ = self._program.speak("-w", arguments, speed=style.formant)
         spans = _stretches(audio)
+        if len(words) == 1 and spans:
+            # Some slow voices make a pause inside a word that is as long as a break.
+            spans = [(spans[0][0], spans[-1][1])]
         if len(spans) != len(words):
             raise WordTimesError(
                 PROGRAM, expected=f"{len(words)} words", got=f"{len(spans)} stretches of sound"

@@ -8,11 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 from microturn.interaction_model.native.vocabulary import WORDS
 from microturn.interaction_model.training import clip_bank
 from microturn.interaction_model.training._errors import BankMismatchError, SpeechDataMissingError
-from microturn.interaction_model.training.clip_bank import MARGIN_SAMPLES, ClipBank, build, render_shard
+from microturn.interaction_model.training.clip_bank import (
+    MARGIN_SAMPLES,
+    ClipBank,
+    build,
+    main,
+    render_shard,
+)
 from microturn.interaction_model.training.clip_plan import (
     PHRASES_PER_SPEAKER,
     SPEAKERS_PER_WORD_SHARD,
@@ -151,3 +158,14 @@ def test_a_bank_of_another_seed_is_not_added_to(tmp_path: Path, spoken_by_tones:
 def test_an_empty_folder_is_no_bank(tmp_path: Path) -> None:
     with pytest.raises(SpeechDataMissingError, match="bank of clips"):
         ClipBank(tmp_path)
+
+
+def test_the_command_makes_a_bank_and_says_what_is_in_it(
+    tmp_path: Path, spoken_by_tones: ToneSynthesizer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(tmp_path, minutes=1, word_speakers=0, seed=1)
+    bank = ClipBank(tmp_path)
+    assert f"{len(bank)} clips" in capsys.readouterr().out
+    with pytest.raises(typer.Exit):
+        main(tmp_path, minutes=1, word_speakers=0, seed=2)
+    assert '"seed": 1' in capsys.readouterr().err
