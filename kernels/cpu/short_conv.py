@@ -40,7 +40,9 @@ def convolved(
     sessions, history, channels = state.shape
     tokens = x.shape[0]
     check_bounds(operator, bounds, tokens)
-    rows = torch.cat((state.reshape(-1, channels), x))
+    # Forward only: autograd would follow the cached places, which may have been made in inference mode.
+    rows = torch.cat((state.reshape(-1, channels), x)).detach()
+    weight = weight.detach()
     if sessions == 1:
         return _convolved(rows, weight, tokens), rows[tokens:].clone().unsqueeze(0)
     layout = _layout(bounds, history)

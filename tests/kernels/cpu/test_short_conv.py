@@ -143,3 +143,12 @@ def test_what_does_not_fit_is_refused_by_name(changes: dict[str, Tensor], word: 
     short_conv(**fitting)
     with pytest.raises(BadShapeError, match=word):
         short_conv(**(fitting | changes))
+
+
+def test_places_that_were_found_in_inference_mode_serve_outside_it() -> None:
+    x, weight, state = torch.randn(5, 8), torch.randn(8, 4), torch.zeros(2, 3, 8)
+    starts = torch.tensor([0, 2, 5], dtype=torch.int32)
+    with torch.inference_mode():
+        expected, _ = short_conv(x, weight, state, starts)
+    y, _ = short_conv(x.requires_grad_(), weight.requires_grad_(), state, starts)
+    assert torch.equal(y, expected)
