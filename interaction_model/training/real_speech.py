@@ -3,7 +3,7 @@
 Both are optional. The folder is an argument, or the one that MICROTURN_SPEECH_DATA names. Knows the names of files;
 nothing of synthetic speakers.
 
-What the parts are for is our choice. Digits: four speakers to train on, of whom takes 0 to 4 are kept to watch the
+What the parts are for is our choice. Digits: four speakers to train on, of whom takes 0 to 9 are kept to watch the
 training, and two whom the model never hears. Talk: people to be heard in the background and beside the user. It holds
 words of the vocabulary that nobody has marked, so it may only be mixed in as somebody who is not listened to.
 """
@@ -32,7 +32,8 @@ from microturn.protocols import INPUT_RATE_HZ, Samples
 
 VARIABLE = "MICROTURN_SPEECH_DATA"
 HELD_OUT_DIGIT_SPEAKERS = frozenset({"lucas", "theo"})
-VALIDATION_TAKES = range(5)
+VALIDATION_TAKES = range(10)
+"""0 to 4 are the data set's own test part, which a copy of it may lack; 5 to 9 are always there."""
 MARGIN_SAMPLES = INPUT_RATE_HZ // 20
 """Silence that is kept around a digit, at most 50 ms."""
 
