@@ -123,9 +123,10 @@ class Trainer:
                 result = self._take_step(next(ready))
                 progress.show(self.step, self.totals, result.loss, done=self._done(limit))
                 self._tend()
-        self._look()
         self.save()
         self._write_weights(WEIGHTS)
+        if not is_stopped():  # who stops a run does not wait for figures
+            self._look()
 
     def save(self, *, is_best: bool = False) -> None:
         """Save the state.
