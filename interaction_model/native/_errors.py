@@ -5,13 +5,16 @@ MicroturnError
 │   ├── BadConfigError              sizes of a network that do not fit each other
 │   ├── BadEmbeddingsError          embeddings, segments or sessions that do not fit the network
 │   ├── BadFramesError              camera frames of the wrong shape or dtype
+│   ├── ClosedSessionError          a session was used after it was closed, or with another model
 │   ├── ForeignCheckpointError      a file of weights that this program did not write, or of another network
 │   ├── FutureCheckpointError       a file of weights in a newer format than this program knows
 │   ├── UnknownWordsError           words were handed in that the vocabulary does not have
 │   └── VocabularyMismatchError     weights that were trained with another vocabulary
 └── UnavailableError
     ├── CheckpointMissingError      there is no file of weights at this place
-    └── CorruptCheckpointError      a file of weights that was cut short or changed
+    ├── CorruptCheckpointError      a file of weights that was cut short or changed
+    ├── NoShippedWeightsError       this version carries no weights of the native model
+    └── TooManySessionsError        more sessions were opened than memory was set aside for
 """
 
 from __future__ import annotations
@@ -41,6 +44,16 @@ class BadFramesError(UserError):
 
     def __init__(self, *, expected: str, got: object) -> None:
         super().__init__(f"the eyes expected frames to be {expected}, got {got!r}")
+
+
+class ClosedSessionError(UserError):
+    """A session was used after it was closed, or with another model than its own."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "tried to use a session that this model does not have: expected one that it opened and that is not "
+            "closed; open a new one"
+        )
 
 
 class ForeignCheckpointError(UserError):
@@ -100,4 +113,24 @@ class CorruptCheckpointError(UnavailableError):
         super().__init__(
             f"tried to load the weights in {path.name!r}: expected {expected}, got {got}; "
             "fetch or write the file again"
+        )
+
+
+class NoShippedWeightsError(UnavailableError):
+    """This version carries no weights of the native model."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"tried to load the native model's own weights and found none in {folder.name!r} of the package: this "
+            "version carries none; train a model and give its folder to `load_native`"
+        )
+
+
+class TooManySessionsError(UnavailableError):
+    """More sessions were opened than memory was set aside for."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"tried to open a session beside the {limit!r} that there is memory for; close one, or load the model "
+            "with more `StateWindow.sessions`"
         )

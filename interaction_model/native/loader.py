@@ -1,0 +1,111 @@
+"""Makes a native model from files, ready to hold the beat from its first step on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from microturn.interaction_model.interface import SessionConfig
+from microturn.interaction_model.native._errors import BadConfigError, NoShippedWeightsError
+from microturn.interaction_model.native.cache import SessionState
+from microturn.interaction_model.native.checkpoint import load
+from microturn.interaction_model.native.model import NativeModel
+from microturn.interaction_model.native.mouth import Mouth, MouthState
+from microturn.interaction_model.native.network import Network
+from microturn.interaction_model.native.state_window import StateWindow
+from microturn.interaction_model.native.vocabulary import Token
+from microturn.interaction_model.native.vocoder_frames import TURN_FRAMES
+from microturn.interaction_model.native.voice_file import load_mouth
+from microturn.kernels.ops.linear import prepare_linears
+from microturn.protocols import INPUT_SAMPLES, Frame, MicroTurnInput
+
+SHIPPED = Path(__file__).parent / "weights"
+"""Where the package carries its own weights, in a version that does."""
+NETWORK_FILE = "network.safetensors"
+MOUTH_FILE = "mouth.safetensors"
+
+
+def load_native(
+    path: Path | None = None, *, window: StateWindow | None = None, temperature: float = 0.0
+) -> NativeModel:
+    """Load the native model. Blocks.
+
+    Args:
+        path: a folder with `network.safetensors` and `mouth.safetensors`; the package's own if None.
+        window: how much is kept, and for how many sessions.
+        temperature: of tokens; 0 takes the likeliest.
+
+    Raises:
+        NoShippedWeightsError: `path` is None, and this version carries no weights.
+        CheckpointMissingError, CorruptCheckpointError, ForeignCheckpointError, FutureCheckpointError,
+        VocabularyMismatchError: as `checkpoint.load`.
+        BadConfigError: the mouth was made for a network of another width.
+    """
+    folder = path if path is not None else SHIPPED
+    if path is None and not (SHIPPED / NETWORK_FILE).is_file():
+        raise NoShippedWeightsError(SHIPPED)
+    network, mouth = load(folder / NETWORK_FILE), load_mouth(folder / MOUTH_FILE)
+    return ready(network, mouth, window=window, temperature=temperature)
+
+
+def ready(
+    network: Network, mouth: Mouth, *, window: StateWindow | None = None, temperature: float = 0.0
+) -> NativeModel:
+    """Make a model whose steps do not wait: weights are laid out for speed, and every kind of work is done once.
+
+    Raises:
+        BadConfigError: the mouth was made for a network of another width.
+    """
+    width = network.config.backbone.width
+    if mouth.flow.config.condition != width:
+        got = mouth.flow.config.condition
+        raise BadConfigError("FlowHeadConfig", "condition", expected=f"the network's width {width}", got=got)
+    for module in (network, mouth):
+        module.requires_grad_(False)
+    model = NativeModel(network, mouth, window=window, temperature=temperature)
+    if network.lm_head.weight.device.type == "cpu":
+        model.decoder.prepare()
+        prepare_linears(_matrices(network, mouth), (1, TURN_FRAMES))
+        _rehearse(model)
+    return model
+
+
+def _matrices(network: Network, mouth: Mouth) -> list[Tensor]:
+    """The weights of linears outside the backbone."""
+    named = (*network.vision_tower.named_parameters(), *mouth.named_parameters())
+    return [
+        tensor
+        for name, tensor in named
+        if name.endswith(".weight")
+        and tensor.dim() == 2
+        and ".symbols." not in name
+        and ".places." not in name
+    ]
+
+
+def _rehearse(model: NativeModel) -> None:
+    """Let ever more sessions hear, see, read, write and speak, so that no later step is the first of its size."""
+    sessions = [model.open(SessionConfig(f"rehearsal-{n}")) for n in range(model.window.sessions)]
+    picture = np.zeros((120, 160, 3), np.uint8)
+    pair = (Frame(0, picture), Frame(100, picture))
+    sound = np.zeros(INPUT_SAMPLES, np.float32)
+    turn = 0
+    for count in range(1, len(sessions) + 1):
+        for frames, text in (((), ()), (pair, ("hello there",))):
+            given = MicroTurnInput(turn, sound, frames, text)
+            model.step([(session, given) for session in sessions[:count]])
+            turn += 1
+        _emit_and_speak(model, [session.state for session in sessions[:count]])
+    model.close()
+
+
+def _emit_and_speak(model: NativeModel, states: list[SessionState]) -> None:
+    """What a step does for sessions that all write a token and all say a word."""
+    embedded = model.decoder.embed(torch.tensor([int(Token.CANCEL)] * len(states)))
+    hidden = torch.cat(model.decoder.advance(states, list(embedded.split(1))))
+    model.decoder.logits(hidden)
+    words = [("hello",)] * len(states)
+    model.mouth.speak(hidden.float(), [MouthState(0)] * len(states), words)
