@@ -19,7 +19,7 @@ from microturn.interaction_model.native.mouth import Mouth
 from microturn.interaction_model.native.network import Network
 from microturn.interaction_model.native.session import NativeSession
 from microturn.interaction_model.native.state_window import StateWindow
-from microturn.interaction_model.native.vocabulary import SIZE
+from microturn.interaction_model.native.vocabulary import SIZE, heard_token, said_token
 from microturn.protocols import INPUT_SAMPLES, Frame, MicroTurnInput, MicroTurnOutput, Samples
 from tests.interaction_model.native.inkling import draw
 from tests.interaction_model.native.small_networks import CONFIGS, Name
@@ -128,3 +128,26 @@ def hidden_now(model: NativeModel, session: NativeSession) -> Tensor:
     hidden = model.decoder.advance([twin], [probe])[0]
     twin.close()
     return hidden
+
+
+def scripted(
+    script: Mapping[int, Sequence[int]], inputs: Mapping[int, MicroTurnInput], turns: int
+) -> list[MicroTurnOutput]:
+    """What a model gives out that emits a script; silence where no input is given."""
+    model = small_model()
+    model._emitter = ScriptedEmitter(model, script)
+    session = opened(model)
+    quiet = np.zeros(INPUT_SAMPLES, np.float32)
+    return [
+        model.step([(session, inputs.get(turn, MicroTurnInput(turn, quiet)))])[0] for turn in range(turns)
+    ]
+
+
+def say(*words: str) -> list[int]:
+    """Tokens of words that the assistant says."""
+    return [said_token(word) for word in words]
+
+
+def hear(*words: str) -> list[int]:
+    """Tokens of words that the user said."""
+    return [heard_token(word) for word in words]

@@ -1,0 +1,151 @@
+"""What the emissions of the native model become: speech, transcripts, actions and the floor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from microturn.interaction_model.native.vocabulary import Token
+from microturn.protocols import (
+    INPUT_SAMPLES,
+    OUTPUT_LEAD_SAMPLES,
+    OUTPUT_SAMPLES,
+    Answer,
+    Cancel,
+    Delegate,
+    Floor,
+    MicroTurnInput,
+    OpenQuestion,
+    WovenText,
+)
+from tests.interaction_model.native.small_models import (
+    ScriptedEmitter,
+    hear,
+    heard,
+    opened,
+    say,
+    scripted,
+    small_model,
+)
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_task_carries_its_words_and_the_time_of_the_turn() -> None:
+    task = [Token.CANCEL, Token.DELEGATE, *hear("weather", "paris"), Token.END_DELEGATE]
+    outputs = scripted({3: hear("weather", "in"), 4: [*hear("paris"), *task]}, {}, 6)
+    assert outputs[4].actions == (
+        Cancel(None, "the user called it off"),
+        Delegate("weather paris", said_start_ms=200, said_end_ms=800),
+    )
+    texts = [(each.turn, each.text, each.final) for output in outputs for each in output.transcripts]
+    assert texts == [(0, "weather in", False), (0, "weather in paris", True)]
+    assert all(not output.actions for n, output in enumerate(outputs) if n != 4)
+
+
+def test_a_broken_emission_is_repaired_and_counted() -> None:
+    model = small_model()
+    broken = [Token.DELEGATE, *hear("news"), Token.END_DELEGATE, Token.END_DELEGATE, Token.DELEGATE]
+    model._emitter = ScriptedEmitter(model, {0: broken})
+    session = opened(model)
+    output = model.step([(session, heard(0))])[0]
+    assert [action.intent for action in output.actions if isinstance(action, Delegate)] == ["news"]
+    assert session.place.faults == 3
+
+
+def test_a_turn_ends_after_a_second_without_a_word() -> None:
+    outputs = scripted({2: hear("tell"), 6: hear("me"), 13: hear("now")}, {}, 20)
+    texts = [(n, each.turn, each.text, each.final) for n, o in enumerate(outputs) for each in o.transcripts]
+    assert texts == [
+        (2, 0, "tell", False),
+        (6, 0, "tell me", False),
+        (11, 0, "tell me", True),
+        (13, 1, "now", False),
+        (18, 1, "now", True),
+    ]
+    assert [output.floor.user_finished for output in outputs[1:13]] == [True] + [False] * 9 + [True] * 2
+
+
+def test_the_floor_goes_to_who_speaks() -> None:
+    outputs = scripted({3: hear("hello"), 8: [*say("hello"), *hear("yes")]}, {}, 20)
+    holders = [output.floor.holder for output in outputs]
+    assert holders[2] is Floor.NOBODY
+    assert holders[3:6] == [Floor.USER] * 3
+    assert holders[6:8] == [Floor.NOBODY] * 2
+    assert holders[8] is Floor.BOTH
+    assert holders[-1] is Floor.NOBODY
+    assert outputs[5].floor.since_ms == 800
+
+
+def test_what_is_said_is_sound_with_words_at_their_times() -> None:
+    outputs = scripted({2: say("it's", "seven"), 3: say("degrees")}, {}, 14)
+    assert all(not output.audio.size for output in outputs[:2])
+    assert len(outputs[2].audio) == OUTPUT_LEAD_SAMPLES + OUTPUT_SAMPLES
+    assert not outputs[2].audio[:OUTPUT_LEAD_SAMPLES].any()
+    assert all(len(output.audio) in (0, OUTPUT_SAMPLES) for output in outputs[3:])
+    assert not outputs[-1].audio.size
+    told = [(each.text, each.source) for output in outputs for each in output.utterances]
+    assert told == [("it's seven", "reply"), ("degrees", "reply")]
+    words = [(word.utterance_id, word.index, word.last) for output in outputs for word in output.words]
+    assert words == [("utterance-0", 0, False), ("utterance-0", 1, True), ("utterance-1", 0, True)]
+    starts = np.cumsum([0, *(len(output.audio) for output in outputs)])
+    ends = [starts[n] + word.end_sample for n, output in enumerate(outputs) for word in output.words]
+    assert ends == sorted(ends)
+    begins = [starts[n] + each.start_sample for n, output in enumerate(outputs) for each in output.utterances]
+    assert begins[1] == ends[1]
+
+
+def test_a_sign_of_listening_is_given_only_where_nothing_is_said() -> None:
+    alone = scripted({1: [Token.BACKCHANNEL]}, {}, 3)
+    assert [(each.text, each.source) for each in alone[1].utterances] == [("hmm", "backchannel")]
+    beside = scripted({1: say("it's", "seven", "degrees"), 2: [Token.BACKCHANNEL]}, {}, 14)
+    assert all(each.source == "reply" for output in beside for each in output.utterances)
+
+
+def given_result(turn: int, text: str) -> dict[int, MicroTurnInput]:
+    quiet = np.zeros(INPUT_SAMPLES, np.float32)
+    return {turn: MicroTurnInput(turn, quiet, woven=(WovenText("item", text),))}
+
+
+def test_the_words_of_a_result_are_counted_in_its_own_utterance() -> None:
+    script = {2: say("it", "is"), 4: say("twenty"), 5: say("one"), 6: say("degrees")}
+    outputs = scripted(script, given_result(1, "It is 21 degrees."), 25)
+    told = [(each.text, each.source, each.item_id) for output in outputs for each in output.utterances]
+    assert told == [("It is 21 degrees.", "woven", "item")]
+    words = [(word.index, word.last) for output in outputs for word in output.words]
+    assert words == [(0, False), (1, False), (2, False), (3, True)]
+    assert all(output.playout == "play" for output in outputs)
+
+
+def test_a_result_that_is_broken_off_ends_where_it_was_left() -> None:
+    outputs = scripted({2: say("it", "is")}, given_result(1, "it is sunny"), 30)
+    stops = [n for n, output in enumerate(outputs) if output.playout == "stop"]
+    assert len(stops) == 1
+    assert not outputs[stops[0]].audio.size
+    assert [word.last for output in outputs for word in output.words] == [False, False]
+
+
+def test_a_result_that_is_never_begun_is_given_back() -> None:
+    known = scripted({}, given_result(1, "it is sunny"), 40)
+    assert [n for n, output in enumerate(known) if output.playout == "stop"] == [26]
+    unknown = scripted({}, given_result(1, "xylophones abound"), 10)
+    assert [n for n, output in enumerate(unknown) if output.playout == "stop"] == [2]
+
+
+def test_what_the_user_says_after_a_question_answers_it() -> None:
+    quiet = np.zeros(INPUT_SAMPLES, np.float32)
+    asked = {n: MicroTurnInput(n, quiet, question=OpenQuestion("item", since_ms=1000)) for n in range(4, 30)}
+    early = scripted({5: hear("yes")}, asked, 30)
+    assert not any(output.actions for output in early)
+    answered = scripted({8: hear("no"), 9: hear("thanks")}, asked, 30)
+    assert [a for output in answered for a in output.actions] == [Answer("item", "no thanks", 1200, 1800)]
+    asked[8] = MicroTurnInput(8, quiet, text=("Yes, please!",), question=OpenQuestion("item", 1000))
+    typed = scripted({}, asked, 30)
+    assert [a for output in typed for a in output.actions] == [Answer("item", "Yes, please!", 1800, 1800)]
+
+
+def test_typed_lines_are_transcripts_of_their_own() -> None:
+    quiet = np.zeros(INPUT_SAMPLES, np.float32)
+    outputs = scripted({}, {1: MicroTurnInput(1, quiet, text=("hello", "Stop."))}, 3)
+    told = [(each.turn, each.text, each.typed, each.final) for each in outputs[1].transcripts]
+    assert told == [(1_000_000, "hello", True, True), (1_000_001, "Stop.", True, True)]
