@@ -136,7 +136,7 @@ def test_of_many_pictures_the_newest_and_one_100_ms_before_it_are_seen(model: Na
 def packed_embeddings(network: Network, packed: Packed, pixels: Pixels) -> Tensor:
     """What the trained form sees of a packed scene whose patches are all cut from one pair of pictures."""
     kinds, ids = torch.from_numpy(packed.kinds), torch.from_numpy(packed.ids).long()
-    x = network.model.embed_tokens(ids.masked_fill(kinds <= PositionKind.PATCH, 0)).clone()
+    x: Tensor = network.model.embed_tokens(ids.masked_fill(kinds <= PositionKind.PATCH, 0)).clone()
     x[kinds == PositionKind.AUDIO] = network.audio_tower(torch.from_numpy(packed.levels))
     x[kinds == PositionKind.PATCH] = network.vision_tower(cut_patches(pixels, network.config.eyes))
     now = kinds == PositionKind.NOW

@@ -117,6 +117,29 @@ def test_the_words_of_a_result_are_counted_in_its_own_utterance() -> None:
     assert all(output.playout == "play" for output in outputs)
 
 
+def test_a_result_that_was_begun_goes_on_before_another_begins() -> None:
+    quiet = np.zeros(INPUT_SAMPLES, np.float32)
+    two = (WovenText("first", "rain today"), WovenText("second", "snow today"))
+    script = {1: say("snow"), 3: say("today"), 5: say("rain"), 7: say("today")}
+    outputs = scripted(script, {0: MicroTurnInput(0, quiet, woven=two)}, 20)
+    told = [(each.utterance_id, each.item_id) for output in outputs for each in output.utterances]
+    assert told == [("utterance-0", "second"), ("utterance-1", "first")]
+    words = [(word.utterance_id, word.index) for output in outputs for word in output.words]
+    assert words == [("utterance-0", 0), ("utterance-0", 1), ("utterance-1", 0), ("utterance-1", 1)]
+
+
+def test_after_missed_steps_speech_is_ahead_of_the_beat_again() -> None:
+    late = MicroTurnInput(3, np.zeros(2 * INPUT_SAMPLES, np.float32))
+    model = small_model()
+    model._emitter = ScriptedEmitter(model, {1: say("it's", "seven", "degrees")})
+    session = opened(model)
+    quiet = np.zeros(INPUT_SAMPLES, np.float32)
+    given = [MicroTurnInput(0, quiet), MicroTurnInput(1, quiet), late, MicroTurnInput(4, quiet)]
+    lengths = [len(model.step([(session, each)])[0].audio) for each in given]
+    with_lead = OUTPUT_SAMPLES + OUTPUT_LEAD_SAMPLES
+    assert lengths == [0, with_lead, with_lead, OUTPUT_SAMPLES]
+
+
 def test_a_result_that_is_broken_off_ends_where_it_was_left() -> None:
     outputs = scripted({2: say("it", "is")}, given_result(1, "it is sunny"), 30)
     stops = [n for n, output in enumerate(outputs) if output.playout == "stop"]
