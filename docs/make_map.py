@@ -39,6 +39,7 @@ DESCRIPTIONS = {
     "examples/documents/sauna-rules.txt": "A plain text among the sample documents.",
     "tests/benchmarks/turn_end/*.txt": "Texts on which the judge of turn ends is fitted and tested.",
     "tests/*.json": "Data of the tests.",
+    "docs/results/*.csv": "Figures of the benchmarks, with the machine in every row.",
     "docs/pictures/*.svg": "Pictures of the command line; made by `docs/make_pictures.py`.",
     "deploy/grafana/dashboards/microturn.json": "The dashboard; made by `deploy/make_dashboard.py`.",
 }
