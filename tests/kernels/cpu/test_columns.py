@@ -19,12 +19,6 @@ SHAPES = ((1, 2), (33, 7), (512, 40), (513, 40), (1100, 1536), (64, 2 * LONGEST)
 """(K, N): one product, one chain, two and three; one panel of columns, several, and a prime number of columns."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Findings of the probe go to a folder of this run."""
-    pytest.MonkeyPatch().setenv("MICROTURN_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 def _random(*shape: int, seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 

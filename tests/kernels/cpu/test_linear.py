@@ -29,12 +29,6 @@ PRECISION = {torch.float32: 3e-6, torch.bfloat16: 6e-3, torch.float16: 8e-4}
 KEPT: tuple[Neighbours, ...] = ("zeros", "large")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Findings of the probe go to a folder of this run."""
-    pytest.MonkeyPatch().setenv("MICROTURN_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 def _random(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
