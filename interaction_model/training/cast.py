@@ -31,8 +31,8 @@ class Cast:
     """The voices of a scene."""
 
     voices: Voices
-    own_word_ms: Callable[[str], int]
-    """How long the assistant's own voice takes for a word."""
+    own_word_ms: Callable[[str, str | None], int]
+    """How long the assistant's own voice takes for a word, given the one it follows without a gap, if any."""
 
 
 class EstimatedVoices:
@@ -50,8 +50,8 @@ class EstimatedVoices:
         return Phrase(words, tuple(spans), f"estimated-{scene_seed}-{speaker}-{take}")
 
 
-def estimated_word_ms(word: str) -> int:
-    """Guess how long a word takes at a usual tempo."""
+def estimated_word_ms(word: str, before: str | None = None) -> int:
+    """Guess how long a word takes at a usual tempo, whatever was said before."""
     return 140 + 45 * len(word)
 
 

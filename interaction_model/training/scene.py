@@ -35,6 +35,7 @@ class Phrase:
     """Words as one voice says them."""
 
     words: Words
+    """Empty for talk of other people that nobody has written down; then there is one span, of all of it."""
     spans_ms: tuple[tuple[int, int], ...]
     """Begin and end of each word, from the phrase's begin; in order and not overlapping."""
     clip: str

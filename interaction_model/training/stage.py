@@ -32,6 +32,7 @@ from microturn.interaction_model.training.scene import (
     Moment,
     Noise,
     OwnWord,
+    Phrase,
     Scene,
     Split,
     Talk,
@@ -143,6 +144,10 @@ class Stage:
         """Let the user say a line now, and move to its end. Every word is to be written down."""
         return self._talk(words, USER, 0.0)
 
+    def recording(self, phrase: Phrase) -> Talk:
+        """Let the user say what is there already, in whatever voice, and move to its end; see `user`."""
+        return self._spoken(phrase, USER, 0.0)
+
     def others(self, words: Words, *, speaker: int) -> Talk:
         """Let somebody further away say a line now, and move to its end. Nothing of it is to be written down."""
         talk = self._talk(words, speaker, -self.between(12, 20))
@@ -152,6 +157,9 @@ class Stage:
     def _talk(self, words: Words, speaker: int, gain_db: float) -> Talk:
         take = len(self._talks)
         phrase = self._cast.voices.phrase(words, scene_seed=self.seed, speaker=speaker, take=take)
+        return self._spoken(phrase, speaker, gain_db)
+
+    def _spoken(self, phrase: Phrase, speaker: int, gain_db: float) -> Talk:
         talk = Talk(self.now_ms, speaker, phrase, gain_db)
         self._talks.append(talk)
         self.now_ms = talk.end_ms
@@ -192,8 +200,10 @@ class Stage:
         """
         begin = max(heard_ms(self.reply_turn() if turn is None else turn), self.free_ms)
         end = begin
+        before = self._own[-1].word if self._own and begin == self.free_ms else None
         for word in words:
-            start, end = end, end + self._cast.own_word_ms(word)
+            start, end = end, end + self._cast.own_word_ms(word, before)
+            before = word
             self._own.append(OwnWord(word, start // MICRO_TURN_MS - 1, start, end))
         return begin, end
 
