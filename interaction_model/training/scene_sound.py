@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from microturn.interaction_model.training.conditions import Condition, draw_condition
 from microturn.interaction_model.training.noise import clicks, coloured_noise
+from microturn.interaction_model.training.phrase_sounds import PhraseSounds
 from microturn.interaction_model.training.rooms import AcousticPath, Microphone, Room
 from microturn.interaction_model.training.scene import USER, Noise, Scene
-from microturn.interaction_model.training.scene_voices import SceneVoices
 from microturn.interaction_model.training.utterances import USUAL_LEVEL
 from microturn.protocols import INPUT_RATE_HZ, INPUT_SAMPLES, Samples
 
@@ -27,7 +27,7 @@ _NOTES_HZ = 110 * 2 ** (np.arange(36) / 12)
 class SceneSound:
     """Renders scenes; one thread at a time."""
 
-    def __init__(self, voices: SceneVoices, others: Sequence[Samples] = ()) -> None:
+    def __init__(self, voices: PhraseSounds, others: Sequence[Samples] = ()) -> None:
         """Use the voices that the scenes were made with; `others` are clips for babble."""
         self._voices = voices
         self._others = others

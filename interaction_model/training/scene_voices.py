@@ -6,19 +6,15 @@ Knows scenes by their phrases only; nothing of rooms.
 from __future__ import annotations
 
 import zlib
-from collections import OrderedDict
 
 import numpy as np
 
 from microturn.interaction_model.native.emission import Words
+from microturn.interaction_model.training.phrase_sounds import ClipMemory, phrase_of
 from microturn.interaction_model.training.scene import Phrase
 from microturn.interaction_model.training.speakers import Speaker, SpeakerPool
 from microturn.interaction_model.training.utterances import Synthesizer, Utterance, trimmed
-from microturn.protocols import INPUT_RATE_HZ, Samples
-
-KEPT_CLIPS = 256
-"""Clips whose sound is kept; a scene has fewer than 30. What was dropped is said again when it is asked for."""
-_SAMPLES_PER_MS = INPUT_RATE_HZ // 1000
+from microturn.protocols import Samples
 
 
 class SceneVoices:
@@ -28,29 +24,19 @@ class SceneVoices:
         """Say phrases with the synthesizer, which must know the engines of the pool."""
         self._synthesizer = synthesizer
         self._pool = pool
-        self._clips: OrderedDict[str, Utterance] = OrderedDict()
+        self._clip = ClipMemory(self._said)
 
     def phrase(self, words: Words, *, scene_seed: int, speaker: int, take: int) -> Phrase:
         """Say a phrase; its first word begins at 0. Equal arguments give the same phrase."""
         voice = self._pool.draw(np.random.default_rng([scene_seed, speaker]))
         name = f"{voice.name}/{zlib.crc32(f'{scene_seed} {take}'.encode())}/{' '.join(words)}"
-        spans = tuple(
-            (word.start_sample // _SAMPLES_PER_MS, -(-word.end_sample // _SAMPLES_PER_MS))
-            for word in self._clip(name).words
-        )
-        return Phrase(words, spans, name)
+        return phrase_of(self._clip(name), name)
 
     def sound(self, phrase: Phrase) -> Samples:
         """Return the sound of a phrase that this object, or one of the same engines, has made: 16 kHz, `(S,)`."""
         return self._clip(phrase.clip).audio
 
-    def _clip(self, name: str) -> Utterance:
-        if name in self._clips:
-            self._clips.move_to_end(name)
-            return self._clips[name]
+    def _said(self, name: str) -> Utterance:
         voice, seed, text = name.split("/")
         said = self._synthesizer.say(text.split(), Speaker.named(voice), int(seed))
-        self._clips[name] = trimmed(said, margin_samples=0)
-        if len(self._clips) > KEPT_CLIPS:
-            self._clips.popitem(last=False)
-        return self._clips[name]
+        return trimmed(said, margin_samples=0)

@@ -10,10 +10,11 @@ import pytest
 from microturn.interaction_model.training.cast import Cast, estimated_word_ms
 from microturn.interaction_model.training.conditions import Condition
 from microturn.interaction_model.training.mixing import Mixture
+from microturn.interaction_model.training.phrase_sounds import KEPT_CLIPS
 from microturn.interaction_model.training.rooms import Microphone, Room
 from microturn.interaction_model.training.scene import Noise, Phrase, Scene, Talk
 from microturn.interaction_model.training.scene_sound import SceneSound, dmel_of
-from microturn.interaction_model.training.scene_voices import KEPT_CLIPS, SceneVoices
+from microturn.interaction_model.training.scene_voices import SceneVoices
 from microturn.interaction_model.training.speakers import Engine, Speaker, SpeakerPool, Split
 from microturn.protocols import Samples
 from tests.interaction_model.training.conftest import ToneSynthesizer
