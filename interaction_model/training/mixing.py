@@ -16,6 +16,7 @@ from microturn.interaction_model.training.clock_tasks import every, how_long, on
 from microturn.interaction_model.training.conversations import conversation, memory
 from microturn.interaction_model.training.cue_tasks import cue
 from microturn.interaction_model.training.delegation_tasks import cancelled_errand, corrected_errand, errand
+from microturn.interaction_model.training.digit_tasks import digits
 from microturn.interaction_model.training.scene import Scene, Split
 from microturn.interaction_model.training.stage import Stage
 from microturn.interaction_model.training.turn_taking import (
@@ -43,6 +44,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
     {
         "conversation": conversation,
         "memory": memory,
+        "digits": digits,
         "thinking_pause": thinking_pause,
         "user_backchannel": user_backchannel,
         "interruption": interruption,
@@ -64,12 +66,13 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "description": description,
     }
 )
-"""Every task by name."""
+"""Every task by name that needs no recordings."""
 
 DEFAULT_WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
         "conversation": 6,
         "memory": 2,
+        "digits": 2,
         "thinking_pause": 3,
         "user_backchannel": 1.5,
         "interruption": 2,
@@ -106,10 +109,12 @@ class Mixture:
     split: Split
     weights: Mapping[str, float] = field(default_factory=lambda: DEFAULT_WEIGHTS)
     """How often each task comes up, against the others; tasks that are not named never do."""
+    tasks: Mapping[str, Task] = field(default_factory=lambda: TASKS)
+    """Who writes the scenes of each task."""
 
     def __post_init__(self) -> None:
-        if unknown := sorted(set(self.weights) - set(TASKS)):
-            raise ValueError(f"weights name unknown tasks {unknown}; known are {sorted(TASKS)}")
+        if unknown := sorted(set(self.weights) - set(self.tasks)):
+            raise ValueError(f"weights name unknown tasks {unknown}; known are {sorted(self.tasks)}")
         if any(weight < 0 for weight in self.weights.values()) or not sum(self.weights.values()) > 0:
             raise ValueError(f"weights must be 0 or more and not all 0, got {dict(self.weights)!r}")
 
@@ -125,7 +130,7 @@ class Mixture:
         stage = Stage(task, self.split, seed, self.cast)
         if stage.chance(_NOISY_SHARE):
             stage.noise("noise", _WHOLE_SCENE_MS, -stage.between(15, 35))
-        TASKS[task](stage)
+        self.tasks[task](stage)
         if stage.film is None and stage.chance(_IDLE_FILM_SHARE):
             stage.film = idle_film(stage)
         return stage.finish()
