@@ -19,6 +19,7 @@ from microturn.interaction_model.training.curves import read_curves
 from microturn.interaction_model.training.plots import draw_curves
 from microturn.interaction_model.training.run_parts import put_together
 from microturn.interaction_model.training.run_progress import RunProgress
+from microturn.interaction_model.training.scene_command import scenes, task_weight
 from microturn.interaction_model.training.stop_request import StopRequest
 from microturn.interaction_model.training.train_config import (
     OptimizerConfig,
@@ -31,6 +32,7 @@ from microturn.interaction_model.training.trainer import CURVES, Limit, Trainer
 from microturn.protocols import MicroturnError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.command()(scenes)
 DEFAULT = TrainConfig()
 
 
@@ -66,7 +68,7 @@ def train(
         threads=threads,
         device=device,
         has_mouth=mouth,
-        task_weights=dict(map(_task_weight, weight or [])),
+        task_weights=dict(map(task_weight, weight or [])),
         rows=RowsConfig(rows=rows, micro_turns=micro_turns, accumulate=accumulate),
         optimizer=OptimizerConfig(learning_rate=rate),
         saving=SavingConfig(checkpoint_minutes=save_minutes, evaluate_minutes=look_minutes),
@@ -106,14 +108,6 @@ def main() -> None:
     except MicroturnError as error:
         console.print(f"training: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
-
-
-def _task_weight(text: str) -> tuple[str, float]:
-    task, _, times = text.partition("=")
-    try:
-        return task, float(times)
-    except ValueError:
-        raise typer.BadParameter(f"expected TASK=TIMES, got {text!r}") from None
 
 
 if __name__ == "__main__":

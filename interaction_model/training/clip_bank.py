@@ -8,9 +8,7 @@ give the same bytes with the same versions of the engines.
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +21,7 @@ from rich.progress import track
 from microturn.interaction_model.native.vocabulary import WORDS, slot
 from microturn.interaction_model.training._errors import SpeechDataMissingError
 from microturn.interaction_model.training.clip_plan import SHARD_SAMPLES, ClipPlan, Line
+from microturn.interaction_model.training.job_pool import done_in_order
 from microturn.interaction_model.training.shard_folder import Arrays, Shard, ShardFolder, shard_files
 from microturn.interaction_model.training.speakers import Engine, Split
 from microturn.interaction_model.training.synthesis import Synthesis
@@ -45,7 +44,7 @@ def build(plan: ClipPlan, out: Path, *, jobs: int = 1) -> None:
     folder = ShardFolder(out, plan.as_written())
     names = folder.missing(plan.names())
     work = partial(_make, plan, out)
-    for _ in track(_done(work, names, jobs), description="clips", total=len(names)):
+    for _ in track(done_in_order(work, names, jobs), description="clips", total=len(names)):
         pass
 
 
@@ -190,16 +189,6 @@ def _synthesis(engines: tuple[Engine, ...]) -> Synthesis:
 def _make(plan: ClipPlan, out: Path, name: str) -> None:
     arrays, note = render_shard(plan.lines(name), _synthesis(plan.engines))
     ShardFolder(out, plan.as_written()).write(name, arrays, note)
-
-
-def _done(work: partial[None], names: Sequence[str], jobs: int) -> Iterator[None]:
-    """Yield once for each name when its work is done."""
-    if jobs == 1:
-        yield from map(work, names)
-        return
-    # Forked copies of a loaded ONNX session would share its locks.
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(work, names)
 
 
 def main(

@@ -6,17 +6,16 @@ how a scene is made; nothing of networks or of how a shard lies on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from microturn.interaction_model.native.grammar import pack
+from microturn.interaction_model.training.job_pool import done_in_order
 from microturn.interaction_model.training.scene import Scene
 from microturn.interaction_model.training.scene_shards import MouthTargets, StoredScene, write_shard
 from microturn.interaction_model.training.scene_sound import SceneSound, dmel_of
 from microturn.interaction_model.training.shard_folder import Plan, claim
-
-SCENES_PER_SHARD = 200
-"""About 40 minutes of scenes, and a minute of work that a kill can lose."""
 
 
 def stored_scene(scene: Scene, sound: SceneSound, mouth: MouthTargets | None = None) -> StoredScene:
@@ -28,24 +27,30 @@ def stored_scene(scene: Scene, sound: SceneSound, mouth: MouthTargets | None = N
 
 
 def write_features(
-    out: Path,
-    plan: Plan,
-    scenes: int,
-    make: Callable[[int], StoredScene],
-    *,
-    per_shard: int = SCENES_PER_SHARD,
-) -> Iterator[int]:
-    """Make the shards that are not there yet; yield how many scenes each of them has.
+    out: Path, plan: Plan, shards: int, scenes: Callable[[int], Iterable[StoredScene]], *, jobs: int = 1
+) -> Iterator[None]:
+    """Make the shards that are not there yet, in `jobs` processes; yield once for each of all shards.
 
-    Scenes have numbers from 0; the last shard is filled up, so there may be more than `scenes`. `make` gives the scene
-    of a number, the same for the same number. `plan` names everything that the scenes are made from.
+    Shards have numbers from 0, and `scenes` gives the scenes of a number, the same for the same number; for several
+    jobs it must be picklable. `plan` names everything that the scenes are made from.
 
     Raises:
         BankMismatchError: `out` was made from another plan.
     """
-    claim(out, {**plan, "scenes_per_shard": per_shard})
-    for first in range(0, scenes, per_shard):
-        name = f"scenes-{first:07d}"
-        if not (out / name).exists():
-            write_shard(out, name, (make(number) for number in range(first, first + per_shard)))
-            yield per_shard
+    claim(out, plan)
+    missing = missing_shards(out, shards)
+    yield from (None for _ in range(shards - len(missing)))
+    yield from done_in_order(partial(_write, out, scenes), missing, jobs)
+
+
+def missing_shards(out: Path, shards: int) -> list[int]:
+    """Return the numbers of those of the first `shards` shards that are not there."""
+    return [number for number in range(shards) if not (out / _name(number)).exists()]
+
+
+def _write(out: Path, scenes: Callable[[int], Iterable[StoredScene]], number: int) -> None:
+    write_shard(out, _name(number), scenes(number))
+
+
+def _name(number: int) -> str:
+    return f"scenes-{number:06d}"

@@ -144,6 +144,14 @@ class SceneShard:
         mouth = MouthTargets(*(read[f"mouth_{field}"] for field in _MOUTH_FIELDS)) if entry.spoken else None
         return StoredScene(entry.task, entry.split, entry.seed, packed, _films(entry, read), mouth)
 
+    def targets(self, number: int) -> npt.NDArray[np.int32]:
+        """Read the targets of one scene alone, (T,).
+
+        Raises:
+            BadShardError: as `scene`.
+        """
+        return self._rows("targets", number)
+
     def _rows(self, name: str, number: int) -> npt.NDArray[Any]:
         column = _COLUMNS[name]
         begin = self._starts[column.counted_by][number]

@@ -9,7 +9,7 @@ import pytest
 
 from microturn.interaction_model.training._errors import BankMismatchError
 from microturn.interaction_model.training.cast import Cast, estimated_word_ms
-from microturn.interaction_model.training.feature_shards import stored_scene, write_features
+from microturn.interaction_model.training.feature_shards import missing_shards, stored_scene, write_features
 from microturn.interaction_model.training.mixing import Mixture
 from microturn.interaction_model.training.scene_shards import StoredScene, open_shards
 from microturn.interaction_model.training.scene_sound import SceneSound
@@ -32,7 +32,11 @@ def made_by(voices: SceneVoices, seeds: list[int]) -> dict[int, StoredScene]:
 
 def test_scenes_of_the_mixture_are_written_and_read(voices: SceneVoices, tmp_path: Path) -> None:
     made = made_by(voices, [0, 1, 2, 3])
-    assert list(write_features(tmp_path, {"seed": 0}, 3, made.__getitem__, per_shard=2)) == [2, 2]
+
+    def scenes(shard: int) -> list[StoredScene]:
+        return [made[2 * shard], made[2 * shard + 1]]
+
+    assert len(list(write_features(tmp_path, {"seed": 0}, 2, scenes))) == 2
     read = [shard.scene(number) for shard in open_shards(tmp_path) for number in range(len(shard))]
     assert [scene.seed for scene in read] == [0, 1, 2, 3]
     for scene in read:
@@ -47,15 +51,16 @@ def test_a_killed_making_goes_on_where_it_was(voices: SceneVoices, tmp_path: Pat
     made = made_by(voices, [0, 1])
     asked: list[int] = []
 
-    def make(number: int) -> StoredScene:
-        asked.append(number)
+    def scenes(shard: int) -> list[StoredScene]:
+        asked.append(shard)
         if len(asked) == 2:
             raise KeyboardInterrupt
-        return made[number]
+        return [made[shard]]
 
     with pytest.raises(KeyboardInterrupt):
-        list(write_features(tmp_path, {}, 2, make, per_shard=1))
-    assert list(write_features(tmp_path, {}, 2, make, per_shard=1)) == [1]
+        list(write_features(tmp_path, {}, 2, scenes))
+    assert missing_shards(tmp_path, 3) == [1, 2]
+    assert len(list(write_features(tmp_path, {}, 2, scenes))) == 2
     assert asked == [0, 1, 1] and len(open_shards(tmp_path)) == 2
     with pytest.raises(BankMismatchError):
-        list(write_features(tmp_path, {"seed": 1}, 2, make, per_shard=1))
+        list(write_features(tmp_path, {"seed": 1}, 2, scenes))

@@ -1,0 +1,119 @@
+"""The command that makes scenes, with tones for voices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from microturn.interaction_model.native._safetensors import save_file
+from microturn.interaction_model.native.emission import read_emission
+from microturn.interaction_model.native.flow_head import FlowHeadConfig
+from microturn.interaction_model.native.grammar import unpack
+from microturn.interaction_model.native.mouth import Mouth
+from microturn.interaction_model.training import clip_bank, scene_command, scene_maker
+from microturn.interaction_model.training.__main__ import app
+from microturn.interaction_model.training._errors import BadTrainConfigError, BankMismatchError
+from microturn.interaction_model.training.clip_plan import ClipPlan
+from microturn.interaction_model.training.real_speech import VARIABLE
+from microturn.interaction_model.training.scene_maker import SceneMaker
+from microturn.interaction_model.training.scene_plan import ScenePlan
+from microturn.interaction_model.training.scene_shards import open_shards
+from microturn.interaction_model.training.scene_statistics import count_scenes
+from microturn.interaction_model.training.speakers import Split
+from tests.interaction_model.training.conftest import ToneSynthesizer
+
+pytestmark = pytest.mark.unit
+
+TURNS = 200
+
+
+@pytest.fixture
+def mouth(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    sizes = FlowHeadConfig(condition=8, width=32, inner=32, blocks=1, symbol=8, time=16)
+    save_file(Mouth(sizes).state_dict(), tmp_path / "mouth.safetensors")
+    return tmp_path / "mouth.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def small_shards_of_tones(monkeypatch: pytest.MonkeyPatch, tones: ToneSynthesizer) -> None:
+    """Let shards be full after 40 s."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(scene_maker, "_SHARD_TURNS", TURNS)
+    monkeypatch.setattr(scene_command, "_maker", lambda plan: SceneMaker(plan, lambda _: tones))
+
+
+def call(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, ["scenes", *map(str, arguments), "--no-mouth-frames"])
+    if result.exception is not None:
+        raise result.exception
+    return result.output
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*.bin")}
+
+
+def test_more_hours_are_added_and_a_shard_follows_from_its_number(mouth: Path, tmp_path: Path) -> None:
+    output = call(tmp_path / "a", "--hours", "0.3", "--mouth", mouth)
+    assert len(open_shards(tmp_path / "a" / "train")) == 1 and "MB an hour" in output
+    call(tmp_path / "a", "--hours", "0.6", "--mouth", mouth)
+    call(tmp_path / "b", "--hours", "0.6", "--mouth", mouth)
+    first, second = (bytes_of(tmp_path / name) for name in "ab")
+    assert len(first) == 2 and first == second
+    assert len(set(first.values())) == 2
+    with pytest.raises(BankMismatchError):
+        call(tmp_path / "a", "--hours", "0.6", "--mouth", mouth, "--seed", "1")
+
+
+def test_only_tasks_with_a_weight_come_up(mouth: Path, tmp_path: Path) -> None:
+    plan = ScenePlan(mouth)
+    others = [argument for task in plan.all_tasks for argument in ("--weight", f"{task}=0")]
+    call(tmp_path, "--hours", "0.1", "--mouth", mouth, *others, "--weight", "digits=2", "--split", "test")
+    counts = count_scenes(tmp_path / "test")
+    assert list(counts) == ["digits"]
+    (shard,) = open_shards(tmp_path / "test")
+    assert counts["digits"].scenes == len(shard) and TURNS <= counts["digits"].micro_turns < 2 * TURNS
+    emissions = [
+        read_emission(tokens)
+        for number in range(len(shard))
+        for tokens in unpack(shard.scene(number).packed)[1]
+    ]
+    assert counts["digits"].heard == sum(len(each.heard) for each in emissions) > 0
+    assert counts["digits"].said == sum(len(each.said) for each in emissions)
+
+
+def test_a_task_that_is_not_known_is_refused(mouth: Path, tmp_path: Path) -> None:
+    for weight in ("dancing=1", "hearing=1", "digits=-1"):
+        with pytest.raises(BadTrainConfigError):
+            call(tmp_path, "--hours", "0.1", "--mouth", mouth, "--weight", weight)
+
+
+def test_phrases_of_a_bank_are_heard_back_to_back(
+    mouth: Path, tmp_path: Path, tones: ToneSynthesizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clip_bank, "_synthesis", lambda engines: tones)
+    monkeypatch.setattr(clip_bank, "SHARD_SAMPLES", 160_000)
+    clip_bank.build(ClipPlan(1, 0, seed=1), tmp_path / "bank")
+    bank = clip_bank.ClipBank(tmp_path / "bank")
+    known = {bank.words(clip) for clip in range(len(bank))}
+    scene = SceneMaker(ScenePlan(mouth, bank=tmp_path / "bank", has_frames=False), lambda _: tones).scene_of(
+        "hearing", 3
+    )
+    assert len(scene.talks) >= 4 and all(talk.phrase.words in known for talk in scene.talks)
+    assert not scene.speech
+    heard = [word for tokens in scene.targets for word in read_emission(tokens).heard]
+    assert heard == [word for talk in scene.talks for word in talk.phrase.words]
+
+
+def test_a_bank_of_the_other_split_is_refused(
+    mouth: Path, tmp_path: Path, tones: ToneSynthesizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clip_bank, "_synthesis", lambda engines: tones)
+    monkeypatch.setattr(clip_bank, "SHARD_SAMPLES", 16_000)
+    clip_bank.build(ClipPlan(1, 0, seed=1, split=Split.HELD_OUT), tmp_path / "bank")
+    with pytest.raises(BadTrainConfigError, match="bank"):
+        SceneMaker(ScenePlan(mouth, bank=tmp_path / "bank", has_frames=False), lambda _: tones)
