@@ -1,6 +1,7 @@
 """Phrases of a bank of clips, one after another: all of them are written down, and nothing is answered.
 
-Half of a bank's phrases follow no grammar, and each is said by somebody else.
+Half of a bank's phrases follow no grammar; the others are also requests, which elsewhere are answered. So that the two
+do not contradict each other, a scene begins with a typed text that asks for nothing but hearing.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from microturn.interaction_model.training.clip_bank import ClipBank
 from microturn.interaction_model.training.phrase_sounds import ClipMemory, phrase_of
 from microturn.interaction_model.training.scene import Phrase
-from microturn.interaction_model.training.stage import Stage
+from microturn.interaction_model.training.stage import Forms, Stage
 from microturn.interaction_model.training.utterances import Utterance, trimmed
 from microturn.protocols import Samples
 
@@ -16,6 +17,7 @@ PREFIX = "bank"
 TASK = "hearing"
 LENGTH_MS = (12_000, 24_000)
 """Of a scene; our choice."""
+_ASKED = Forms(train=("hear it all", "hear all of this"), test=("please hear it all",))
 _CLOSE_SHARE = 0.3
 _CLOSE_MS, _APART_MS = (30, 200), (200, 1200)
 """Silence between phrases."""
@@ -37,6 +39,8 @@ class BankPhrases:
 
     def hear(self, stage: Stage) -> None:
         """Write a scene; a task of the mixture."""
+        stage.text(stage.form(_ASKED))
+        stage.wait(*_APART_MS)
         end = stage.now_ms + stage.between(*LENGTH_MS)
         while stage.now_ms < end:
             name = f"{PREFIX}:{stage.one_of(self._bank.phrases)}"

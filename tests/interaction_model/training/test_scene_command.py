@@ -104,7 +104,9 @@ def test_phrases_of_a_bank_are_heard_back_to_back(
         "hearing", 3
     )
     assert len(scene.talks) >= 4 and all(talk.phrase.words in known for talk in scene.talks)
-    assert not scene.speech
+    assert not scene.speech and not scene.due
+    (turn,) = scene.arrivals
+    assert "hear" in scene.arrivals[turn].text and turn * 200 < scene.talks[0].start_ms
     heard = [word for tokens in scene.targets for word in read_emission(tokens).heard]
     assert heard == [word for talk in scene.talks for word in talk.phrase.words]
 
