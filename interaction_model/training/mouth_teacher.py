@@ -113,7 +113,8 @@ class MouthTeacher:
             taken.append(at + _places(here * UNIT_FRAMES, there * UNIT_FRAMES))
             at += there * UNIT_FRAMES
         rest = np.arange(at, len(phrase.frames))
-        return phrase.frames[np.minimum(np.concatenate([*taken, rest]), len(phrase.frames) - 1)]
+        order = np.minimum(np.concatenate([*taken, rest]), len(phrase.frames) - 1)
+        return np.asarray(phrase.frames[order])
 
 
 def _words_before(speech: Sequence[OwnWord]) -> list[str | None]:

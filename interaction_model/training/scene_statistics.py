@@ -68,7 +68,7 @@ def table(counts: Mapping[str, TaskCount]) -> Table:
     shown = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     shown.add_column("task", no_wrap=True)
     for head in _HEADS:
-        shown.add_column(head, justify="right")
+        shown.add_column(head, justify="right", no_wrap=True)
     for task, count in counts.items():
         shown.add_row(task, *_cells(count, whole))
     shown.add_section()
@@ -77,7 +77,7 @@ def table(counts: Mapping[str, TaskCount]) -> Table:
 
 
 _HEARD, _SAID = ([token_of(word) for word in WORDS] for token_of in (heard_token, said_token))
-_HEADS = ("scenes", "hours", "share", "tokens/s", "heard", "said", "mouth s", "film s")
+_HEADS = ("scenes", "hours", "share", "tok/s", "heard", "said", "mouth s", "film s")
 
 
 def _cells(count: TaskCount, whole: TaskCount) -> list[str]:

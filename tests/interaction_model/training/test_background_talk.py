@@ -30,7 +30,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_others_are_recordings_in_a_share_of_scenes_and_the_user_never_is(files: list[Path]) -> None:
     voices = TalkingOthers(EstimatedVoices(), files, 0.5)
     mixture = Mixture(Cast(voices, estimated_word_ms), "train")
-    recorded = []
+    recorded: list[bool] = []
     for seed in range(40):
         scene = mixture.scene_of("bystanders", seed)
         others = {talk.phrase.clip.startswith("talk:") for talk in scene.talks if talk.speaker != USER}
