@@ -8,6 +8,10 @@ import pytest
 
 # Triton decides when it is first imported, by whatever test, whether its kernels are interpreted.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+# Read when PyTorch is first imported. Threads that spin wait for each other for seconds where others use the cores;
+# tests that are about threads ask for them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CATEGORIES = frozenset({"unit", "redis", "model", "slow", "gpu", "bench"})
 
