@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,11 +19,9 @@ from torch import Tensor
 from microturn.interaction_model.native._errors import (
     BadConfigError,
     CorruptCheckpointError,
-    ForeignCheckpointError,
-    FutureCheckpointError,
     VocabularyMismatchError,
 )
-from microturn.interaction_model.native._safetensors import read_file, save_file
+from microturn.interaction_model.native._safetensors import expect_format, read_file, write_file
 from microturn.interaction_model.native.config import NetworkConfig
 from microturn.interaction_model.native.network import Network
 from microturn.interaction_model.native.vocabulary import FINGERPRINT
@@ -68,13 +65,7 @@ def save(
         "weights_sha256": _digest(tensors),
         "notes": json.dumps(dict(notes or {}), sort_keys=True),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        save_file(tensors, unfinished, metadata)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_file(tensors, path, metadata)
 
 
 def read_info(path: Path) -> CheckpointInfo:
@@ -117,14 +108,7 @@ def load(path: Path, *, vocabulary: str = FINGERPRINT, device: torch.device | st
 
 
 def _info(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
-    if metadata.get("format") != FORMAT:
-        got = f"{metadata.get('format')!r}"
-        raise ForeignCheckpointError(path, expected=f"the format {FORMAT!r} in its metadata", got=got)
-    version = metadata.get("format_version", "")
-    if not version.isdigit():
-        raise CorruptCheckpointError(path, expected="a number as format_version", got=repr(version))
-    if int(version) > FORMAT_VERSION:
-        raise FutureCheckpointError(path, known=FORMAT_VERSION, got=int(version))
+    expect_format(path, metadata, FORMAT, FORMAT_VERSION)
     try:
         return CheckpointInfo(
             config=_network_config(metadata["config"]),

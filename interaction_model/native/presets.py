@@ -26,7 +26,7 @@ _BASE_WIDTH = 256
 """The width at which logits are not divided; Inkling's divisor of 24 at a width of 6,144 names the same one."""
 
 
-def _nano() -> NetworkConfig:
+def _nano(experts: ExpertsConfig | None = None) -> NetworkConfig:
     """6 M parameters: 25 positions a second and up to 8 outputs a micro-turn on one CPU core."""
     return _network(
         width=256,
@@ -36,21 +36,13 @@ def _nano() -> NetworkConfig:
         window=128,
         reach=512,
         eye_channels=(32, 64, 256),
+        experts=experts,
     )
 
 
 def _nano_experts() -> NetworkConfig:
     """The nano with 8 experts in most layers: 11 M parameters, of which a token uses as many as in the nano."""
-    return _network(
-        width=256,
-        layers=6,
-        heads=HeadsConfig(heads=4, groups=2, head_dim=64),
-        inner=704,
-        window=128,
-        reach=512,
-        eye_channels=(32, 64, 256),
-        experts=ExpertsConfig(count=8, chosen=2, shared=1, inner=232, scale=3.0),
-    )
+    return _nano(ExpertsConfig(count=8, chosen=2, shared=1, inner=232, scale=3.0))
 
 
 def _small() -> NetworkConfig:

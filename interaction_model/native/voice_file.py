@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from microturn.interaction_model.native._errors import (
-    CorruptCheckpointError,
-    ForeignCheckpointError,
-    FutureCheckpointError,
-)
-from microturn.interaction_model.native._safetensors import read_file, save_file
+from microturn.interaction_model.native._errors import CorruptCheckpointError
+from microturn.interaction_model.native._safetensors import expect_format, read_file, write_file
 from microturn.interaction_model.native.fingerprint import weights_digest
 from microturn.interaction_model.native.flow_head import FlowHeadConfig
 from microturn.interaction_model.native.mouth import Mouth
@@ -33,13 +28,7 @@ def save_mouth(mouth: Mouth, path: Path) -> None:
         "config": json.dumps(asdict(mouth.flow.config), sort_keys=True),
         "weights_sha256": weights_digest(mouth),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        save_file(tensors, unfinished, metadata)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_file(tensors, path, metadata)
 
 
 def load_mouth(path: Path) -> Mouth:
@@ -52,14 +41,7 @@ def load_mouth(path: Path) -> Mouth:
         FutureCheckpointError: a newer program wrote it.
     """
     metadata, tensors = read_file(path)
-    if metadata.get("format") != FORMAT:
-        got = repr(metadata.get("format"))
-        raise ForeignCheckpointError(path, expected=f"the format {FORMAT!r} in its metadata", got=got)
-    version = metadata.get("format_version", "")
-    if not version.isdigit():
-        raise CorruptCheckpointError(path, expected="a number as format_version", got=repr(version))
-    if int(version) > FORMAT_VERSION:
-        raise FutureCheckpointError(path, known=FORMAT_VERSION, got=int(version))
+    expect_format(path, metadata, FORMAT, FORMAT_VERSION)
     mouth = _filled(path, metadata.get("config", ""), tensors)
     if weights_digest(mouth) != metadata.get("weights_sha256"):
         raise CorruptCheckpointError(path, expected="weights with the recorded SHA-256", got="others")

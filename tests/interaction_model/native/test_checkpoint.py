@@ -112,7 +112,7 @@ def test_a_failed_save_leaves_the_older_file(saved: Path, monkeypatch: pytest.Mo
         path.write_bytes(b"half")
         raise OSError("no space left")
 
-    monkeypatch.setattr("microturn.interaction_model.native.checkpoint.save_file", fail)
+    monkeypatch.setattr("microturn.interaction_model.native._safetensors.save_file", fail)
     with pytest.raises(OSError, match="no space"):
         save(network(seed=2), saved)
     assert saved.read_bytes() == before
