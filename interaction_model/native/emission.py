@@ -47,7 +47,10 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Emission:
-    """What one micro-turn's tokens mean. A cancellation takes effect before the tasks beside it."""
+    """What one micro-turn's tokens mean.
+
+    A cancellation takes effect before the tasks beside it, and the words beside a `hushes` are said after it.
+    """
 
     heard: Words = ()
     """Words of the user, as understood."""
@@ -57,6 +60,8 @@ class Emission:
     """For each delegation, its intent in words; never empty."""
     cancels: bool = False
     backchannel: bool = False
+    hushes: bool = False
+    """Whether what is being said is broken off."""
     faults: tuple[Fault, ...] = ()
     """Repairs, in the order in which they were made."""
 
@@ -64,7 +69,8 @@ class Emission:
 def output_mask() -> npt.NDArray[np.bool_]:
     """Return which tokens may be emitted, END among them: (V,) bool, to mask the logits with."""
     mask = np.zeros(SIZE, dtype=np.bool_)
-    mask[[Token.END, Token.DELEGATE, Token.END_DELEGATE, Token.CANCEL, Token.BACKCHANNEL]] = True
+    marks = (Token.DELEGATE, Token.END_DELEGATE, Token.CANCEL, Token.BACKCHANNEL, Token.HUSH)
+    mask[[Token.END, *marks]] = True
     for token_of in (heard_token, said_token):
         mask[[token_of(word) for word in WORDS]] = True
     return mask
@@ -94,6 +100,7 @@ class _Reader:
     """Words of the open task; None outside a task."""
     cancels: bool = False
     backchannel: bool = False
+    hushes: bool = False
     faults: list[Fault] = field(default_factory=list)
 
     def read(self, token: int) -> None:
@@ -119,6 +126,9 @@ class _Reader:
             case Token.BACKCHANNEL:
                 self._leave_task()
                 self.backchannel = True
+            case Token.HUSH:
+                self._leave_task()
+                self.hushes = True
             case _:
                 self.faults.append(Fault.NOT_OUTPUT)
 
@@ -144,5 +154,6 @@ class _Reader:
             tasks=tuple(self.tasks),
             cancels=self.cancels,
             backchannel=self.backchannel,
+            hushes=self.hushes,
             faults=tuple(self.faults),
         )

@@ -28,10 +28,9 @@ AUDIO_TOKENS = 4
 MEL_BINS = 80
 NO_TARGET = -1
 """Stands in `Packed.targets` where nothing is predicted."""
-CLOCK_FAST = 5
-"""States of the clock's fast hand: micro-turns within a second."""
-CLOCK_SLOW = 60
-"""States of the clock's slow hand: seconds within a minute."""
+CLOCK_PERIODS = (4, 6, 9, 13, 20, 30, 45, 67, 100, 150, 225, 338, 506, 760)
+"""Micro-turns in which each hand of the clock goes round: 0.8 s to two and a half minutes, each half as long again as
+the one before. Our choice."""
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int32]
@@ -98,11 +97,6 @@ class Packed:
     def loss_mask(self) -> npt.NDArray[np.bool_]:
         """(T,) where a token is predicted: NOW and outputs; an input is never predicted."""
         return np.not_equal(self.targets, NO_TARGET)
-
-
-def clock(micro_turns: Ints) -> tuple[Ints, Ints]:
-    """Return both hands of the clock at micro-turns of any shape: t mod 5 and (t // 5) mod 60."""
-    return micro_turns % CLOCK_FAST, micro_turns // CLOCK_FAST % CLOCK_SLOW
 
 
 def lay_out(inputs: Inputs, *, first_frame: int, first_patch: int) -> Positions:

@@ -193,7 +193,7 @@ class NativeModel:
         emissions = [read_emission(answer.tokens) for answer in answers]
         words = [_words(session, own) for session, own in zip(sessions, emissions, strict=True)]
         states = torch.stack([answer.hidden for answer in answers]).float()
-        mouths = [session.place.mouth for session in sessions]
+        mouths = [_mouth(session, own) for session, own in zip(sessions, emissions, strict=True)]
         speech = self.mouth.speak(states, mouths, words)
         own = zip(emissions, words, speech.frames, speech.states, speech.ends, strict=True)
         return [_Said(*parts) for parts in own]
@@ -228,9 +228,16 @@ def _whole_turns(given: MicroTurnInput) -> Samples:
     return np.where(finite, audio, np.float32(0))
 
 
+def _mouth(session: NativeSession, emission: Emission) -> MouthState:
+    """Where the mouth is before it is given words."""
+    mouth = session.place.mouth
+    return mouth.stopped() if emission.hushes else mouth
+
+
 def _words(session: NativeSession, emission: Emission) -> Words:
     """What the mouth is given: a sign of listening only where it has nothing else to say."""
-    if emission.said or not emission.backchannel or session.place.narration.is_speaking:
+    is_speaking = session.place.narration.is_speaking and not emission.hushes
+    if emission.said or not emission.backchannel or is_speaking:
         return emission.said
     return BACKCHANNEL
 
@@ -238,12 +245,13 @@ def _words(session: NativeSession, emission: Emission) -> Words:
 def _finish(due: _Due, said: _Said) -> MicroTurnOutput:
     """Take in what the mouth did, and put the output together."""
     place, given, emission = due.session.place, due.given, said.emission
-    line = place.line if due.turns == 1 else place.line.paused()
-    begins = bool(emission.said) and not place.narration.is_speaking
+    line = place.line if due.turns == 1 and not emission.hushes else place.line.paused()
+    narration = place.narration.hushed() if emission.hushes else place.narration
+    begins = bool(emission.said) and not narration.is_speaking
     is_silent = place.mouth.is_quiet and not said.words
     audio, lead, line = line.quiet() if is_silent else line.sounding(said.frames.numpy())
     is_backchannel = bool(said.words) and not emission.said
-    narration = place.narration.saying(said.words, given.index, backchannel=is_backchannel)
+    narration = narration.saying(said.words, given.index, backchannel=is_backchannel)
     narration, told = narration.heard(said.ends, lead, len(audio))
     gives_up = said.mouth.is_quiet and is_silent and narration.has_given_up(given.index)
     user, understood = place.user.after(
@@ -269,7 +277,7 @@ def _finish(due: _Due, said: _Said) -> MicroTurnOutput:
         utterances=told.utterances,
         words=told.words,
         transcripts=understood.transcripts,
-        playout="stop" if gives_up else "play",
+        playout="stop" if gives_up or emission.hushes else "play",
     )
 
 

@@ -124,6 +124,12 @@ class Narration:
         """Whether a result has waited for too long to be begun or to go on."""
         return any(turn - result.since >= result.patience for result in self.results)
 
+    def hushed(self) -> Narration:
+        """Break off what is being said, and give back the results that it belongs to."""
+        cut = {word.utterance.utterance_id for word in self.sounding}
+        left = tuple(result for result in self.results if result.utterance_id not in cut)
+        return replace(self, results=left, sounding=())
+
     def without_results(self, turn: int) -> Narration:
         """Give back all results but those handed in now."""
         return replace(self, results=tuple(result for result in self.results if result.since == turn))

@@ -108,7 +108,7 @@ class Perception:
         if seen:
             x[kinds == PositionKind.PATCH] = self._eyes.embed(torch.cat(seen).to(self._device))
         turns = [each.first_turn + n for each in arrivals for n in range(each.turns)]
-        x[kinds == PositionKind.NOW] += self._clock(torch.tensor(turns, device=self._device))
+        x[kinds == PositionKind.NOW] += self._clock.embed(torch.tensor(turns, device=self._device))
         return list(x.split([len(own) for own, _ in laid]))
 
     def _check(self, pixels: Pixels) -> None:

@@ -85,6 +85,8 @@ class Token(IntEnum):
     """The assistant shows that it listens, without taking the floor."""
     UNKNOWN = 12
     """A written word that is none of `WORDS`."""
+    HUSH = 13
+    """The assistant breaks off what it is saying, in the middle of a word if need be."""
 
 
 class WordKind(Enum):

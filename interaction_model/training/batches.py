@@ -1,10 +1,14 @@
 """Batches: rows of scenes as tensors, made ready while the network computes.
 
-Knows where things stand in a row, not what they are worth; losses are `objective`'s.
+A scene goes on where the one before it in its row ended, as one conversation with a longer past; a new conversation
+begins only after a scene whose request still holds. Conversations begin at any time of the clock, so that nothing is
+learned that holds in a first minute alone. Knows where things stand in a row, not what they are worth; losses are
+`objective`'s.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
@@ -22,6 +26,7 @@ from microturn.interaction_model.native.speech_track import MEASURES, NEIGHBOURS
 from microturn.interaction_model.native.vocabulary import Token
 from microturn.interaction_model.native.vocoder_frames import FRAME_SIZE
 from microturn.interaction_model.training.epoch import EpochPlan, Row
+from microturn.interaction_model.training.mixing import STANDING
 from microturn.interaction_model.training.scene import MICRO_TURN_MS
 from microturn.interaction_model.training.scene_shards import MouthTargets, SceneShard, StoredScene
 
@@ -29,6 +34,10 @@ NO_SEGMENT = -1
 """Stands in `Batch.segments` where a row holds nothing; there the kind is TEXT and the token PAD."""
 NO_TASK = -1
 """Stands in `Batch.tasks` there."""
+LATEST_BEGIN = 20_000
+"""Conversations begin in a micro-turn before this one: in the first hour."""
+_BEGINS_AT_ZERO = 4
+"""One in this many conversations begins in micro-turn 0, as every session does."""
 
 
 class MouthBatch(NamedTuple):
@@ -55,9 +64,9 @@ class Batch:
     targets: Tensor
     """(B, T) int64: tokens, or `NO_TARGET`."""
     segments: Tensor
-    """(B, T) int64: which scene of the row, or `NO_SEGMENT`."""
+    """(B, T) int64: which conversation of the row, or `NO_SEGMENT`."""
     micro_turns: Tensor
-    """(B, T) int64, from 0 in each scene."""
+    """(B, T) int64: of the conversation's clock."""
     tasks: Tensor
     """(B, T) int64: an index into the names of tasks, or `NO_TASK`."""
     levels: Tensor
@@ -114,10 +123,10 @@ class Collator:
         """
         canvas = _Canvas(len(rows), self.row_tokens, self._eyes)
         for number, row in enumerate(rows):
-            place = 0
-            for segment, ref in enumerate(row):
+            here = _Here(number)
+            for ref in row:
                 scene = self._shards[ref.shard].scene(ref.number)
-                place += canvas.put(number, place, segment, scene, self._tasks[scene.task])
+                here = canvas.put(here, scene, self._tasks[scene.task])
         return canvas.batch(sum(map(len, rows)))
 
 
@@ -130,6 +139,27 @@ def steps_of(
         drawn = plan.rows(step * rows * accumulate, rows * accumulate)
         yield [collate(drawn[begin : begin + rows]) for begin in range(0, len(drawn), rows)]
         step += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """How far a row is written."""
+
+    row: int
+    place: int = 0
+    segment: int = NO_SEGMENT
+    turn: int = 0
+    """The next micro-turn of its last conversation."""
+    is_over: bool = True
+    """Whether nothing can follow in that conversation."""
+
+    def beginning(self, scene: StoredScene) -> _Here:
+        """Where the scene is written: in the same conversation, or in a new one."""
+        if not self.is_over:
+            return self
+        drawn = zlib.crc32(f"{scene.task}/{scene.seed}".encode())
+        turn = 0 if drawn % _BEGINS_AT_ZERO == 0 else drawn % LATEST_BEGIN
+        return replace(self, segment=self.segment + 1, turn=turn)
 
 
 class _Canvas:
@@ -151,30 +181,32 @@ class _Canvas:
         ]
         self._mouth: list[MouthBatch] = [_no_mouth()]
 
-    def put(self, row: int, place: int, segment: int, scene: StoredScene, task: int) -> int:
-        """Write a scene, or as many of its whole micro-turns as there is room for; return how many positions."""
+    def put(self, at: _Here, scene: StoredScene, task: int) -> _Here:
+        """Write a scene, or as many of its whole micro-turns as there is room for; return what is behind it."""
         packed = scene.packed
-        turns = int(np.searchsorted(packed.last, self._tokens - place))
+        turns = int(np.searchsorted(packed.last, self._tokens - at.place))
         if not turns:
-            return 0
+            return at
+        at = at.beginning(scene)
         used = int(packed.last[turns - 1]) + 1
-        here = (row, slice(place, place + used))
+        here = (at.row, slice(at.place, at.place + used))
         kinds = packed.kinds[:used]
         self._kinds[here] = kinds
         self._ids[here] = packed.ids[:used]
         self._ids[here][kinds == PositionKind.AUDIO] += sum(map(len, self._levels))
         self._ids[here][kinds == PositionKind.PATCH] += sum(map(len, self._patches))
         self._targets[here] = packed.targets[:used]
-        self._segments[here] = segment
-        self._micro_turns[here] = packed.micro_turns[:used]
+        self._segments[here] = at.segment
+        self._micro_turns[here] = packed.micro_turns[:used] + at.turn
         self._tasks[here] = task
         self._levels.append(packed.levels[: np.count_nonzero(kinds == PositionKind.AUDIO)])
         self._patches += [
             cut_patches(pixels, self._eyes).half() for turn, pixels in scene.films.items() if turn < turns
         ]
         if scene.mouth is not None:
-            self._mouth.append(_spoken(scene.mouth, packed.last, turns, row * self._tokens + place))
-        return used
+            self._mouth.append(_spoken(scene.mouth, packed.last, turns, at.row * self._tokens + at.place))
+        is_over = scene.task in STANDING
+        return replace(at, place=at.place + used, turn=at.turn + turns, is_over=is_over)
 
     def batch(self, scenes: int) -> Batch:
         """Give out what was written."""

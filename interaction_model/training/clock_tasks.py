@@ -1,7 +1,7 @@
 """Speaking at times that the user set: once, again and again, and saying how long something took.
 
 After TimeSpeak of Thinking Machines' post on interaction models, whose items and windows are not public: these are
-ours, and figures are not comparable. The lengths of time are disjoint between the splits.
+ours, and figures are not comparable. Each length of time has to be learned; what is said after it is held out.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from microturn.interaction_model.training.user_requests import ECHOED, SHORT, Re
 
 WINDOW_MS = 400
 """A word is on time within two micro-turns either way; our choice."""
-DELAYS_S = {"train": (2, 3, 4, 6, 7, 8, 10, 12), "test": (5, 9, 11)}
+DELAYS_S = range(2, 13)
 """Lengths of time until a word, in seconds."""
-PERIODS_S = {"train": (2, 3, 4, 6, 8), "test": (5, 7)}
+PERIODS_S = range(2, 9)
 """Periods of words that are said again and again, in seconds."""
 
 _ONCE = Forms(
@@ -43,8 +43,7 @@ _HOW_LONG = Forms(train=("how long was it", "how many seconds was that"), test=(
 
 def once(stage: Stage) -> None:
     """A word after so many seconds, with other talk before it if there is time."""
-    delay = stage.one_of(DELAYS_S[stage.split])
-    word = (stage.one_of(ECHOED),)
+    delay, word = _length_and_word(stage, DELAYS_S)
     stage.user(stage.form(_ONCE, word, number_words(delay)))
     due = stage.now_ms + 1000 * delay
     stage.reply(("okay",))
@@ -57,8 +56,9 @@ def once(stage: Stage) -> None:
 
 def every(stage: Stage) -> None:
     """A reminder every so many seconds, until the user stops it."""
-    period = stage.one_of(PERIODS_S[stage.split])
-    words: Words = ("breathe", "out") if stage.chance(0.4) else (stage.one_of(ECHOED),)
+    period, words = _length_and_word(stage, PERIODS_S)
+    if stage.chance(0.4):
+        words = ("breathe", "out")
     wording = stage.form(_BREATHE, number_words(period)) if len(words) == 2 else ()
     stage.user(wording or stage.form(_EVERY, words, number_words(period)))
     begin = stage.now_ms
@@ -84,6 +84,12 @@ def how_long(stage: Stage) -> None:
     # Close enough to whole seconds that the right number is not in doubt.
     stage.now_ms = max(begin + 1000 * seconds + stage.between(-200, 200), stage.free_ms + 200)
     ask(stage, Request(stage.form(_HOW_LONG), (*number_words(seconds), "seconds"), range(0)))
+
+
+def _length_and_word(stage: Stage, lengths: range) -> tuple[int, Words]:
+    """Draw seconds, and the word that belongs to them."""
+    seconds, word = stage.own_content(lambda: (str(stage.one_of(lengths)), stage.one_of(ECHOED)))
+    return int(seconds), (word,)
 
 
 def _say_at(stage: Stage, words: Words, due_ms: int) -> None:

@@ -4,14 +4,14 @@ The truth is the scene's events, never its targets. Answers are compared word by
 many scenes is the mean of its marks; `joined` puts scenes together. Figures are of these drawn scenes only, and not
 comparable with those of the suites that they follow.
 
-What is said is known by its words and the micro-turns in which they begin. That a word breaks off before its end does
-not show in it: `stop_latency_s` is an upper bound.
+What is said is known by its words, the micro-turns in which they begin, and those in which they are broken off.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from microturn.interaction_model.native.emission import Words, read_emission
 from microturn.interaction_model.native.vocabulary import number_of
@@ -38,12 +38,21 @@ _ANSWERED_WITHIN_S = 0.8
 
 
 def spoken_words(outputs: Sequence[Sequence[int]], own_word_ms: Callable[[str], int]) -> list[SpokenWord]:
-    """Return when the words of emitted tokens are heard: each from its micro-turn on, one after the other."""
+    """Return when the words of emitted tokens are heard: each from its micro-turn on, one after the other.
+
+    Words that are broken off end there; those that have not begun by then are not heard at all.
+    """
     words: list[SpokenWord] = []
     free = 0
     for turn, tokens in enumerate(outputs):
-        for word in read_emission(tokens).said:
-            begin = max(heard_ms(turn), free)
+        emission, now = read_emission(tokens), heard_ms(turn)
+        if emission.hushes and free > now:
+            free = now
+            words = [
+                replace(word, end=min(word.end, now / 1000)) for word in words if 1000 * word.begin < now
+            ]
+        for word in emission.said:
+            begin = max(now, free)
             free = begin + own_word_ms(word)
             words.append(SpokenWord(word, begin / 1000, free / 1000))
     return words

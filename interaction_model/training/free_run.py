@@ -39,7 +39,7 @@ class Event:
     """Something that the assistant did."""
 
     kind: str
-    """`heard`, `said`, `task`, `cancel` or `backchannel`."""
+    """`heard`, `said`, `task`, `cancel`, `backchannel` or `hush`."""
     words: Words
     micro_turn: int
 
@@ -116,7 +116,7 @@ class FreeRunner:
         x[kinds == PositionKind.AUDIO] = self._network.audio_tower.embed(torch.from_numpy(np.array(levels)))
         if turn in scene.films:
             x[kinds == PositionKind.PATCH] = self._seen(scene.films[turn])
-        x[-1] += self._network.clock(torch.tensor(turn, device=self._device))
+        x[-1] += self._network.clock.embed(torch.tensor([turn], device=self._device))[0]
         return x
 
     def _seen(self, pixels: Pixels) -> Tensor:
@@ -155,6 +155,7 @@ def events_of(outputs: Sequence[Sequence[int]]) -> list[Event]:
         events += [Event("task", intent, turn) for intent in emission.tasks]
         events += [Event("cancel", (), turn)] * emission.cancels
         events += [Event("backchannel", (), turn)] * emission.backchannel
+        events += [Event("hush", (), turn)] * emission.hushes
     return events
 
 
@@ -165,7 +166,7 @@ def score(wanted: Sequence[Event], done: Sequence[Event], micro_turns: int) -> d
     finds as many pairs as there can be.
     """
     minutes = micro_turns * MICRO_TURN_MS / 60_000
-    kinds = ("heard", "said", "task", "cancel", "backchannel")
+    kinds = ("heard", "said", "task", "cancel", "backchannel", "hush")
     return {kind: _score_kind(_times(wanted, kind), _times(done, kind), minutes) for kind in kinds}
 
 

@@ -29,7 +29,7 @@ class TargetKind(IntEnum):
     HEARD = 2
     SAID = 3
     MARK = 4
-    """DELEGATE, END_DELEGATE, CANCEL, BACKCHANNEL."""
+    """DELEGATE, END_DELEGATE, CANCEL, BACKCHANNEL, HUSH."""
 
 
 @dataclass(frozen=True, slots=True)

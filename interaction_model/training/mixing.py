@@ -17,6 +17,7 @@ from microturn.interaction_model.training.conversations import conversation, mem
 from microturn.interaction_model.training.cue_tasks import cue
 from microturn.interaction_model.training.delegation_tasks import cancelled_errand, corrected_errand, errand
 from microturn.interaction_model.training.digit_tasks import digits
+from microturn.interaction_model.training.hearing_task import TASK as HEARING
 from microturn.interaction_model.training.scene import Scene, Split
 from microturn.interaction_model.training.stage import Stage
 from microturn.interaction_model.training.turn_taking import (
@@ -95,6 +96,21 @@ DEFAULT_WEIGHTS: Mapping[str, float] = MappingProxyType(
     }
 )
 """Our choice: half plain talk, half everything else."""
+
+STANDING = frozenset(
+    (
+        HEARING,
+        "digits",
+        "cue",
+        "repetitions",
+        "action_span",
+        "appearance",
+        "change_of_colour",
+        "change_of_side",
+        "description",
+    )
+)
+"""Tasks whose request holds until the end of the scene: what follows in the same conversation would contradict it."""
 
 _NOISY_SHARE = 0.3
 _IDLE_FILM_SHARE = 0.05

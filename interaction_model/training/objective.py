@@ -135,5 +135,6 @@ def weight_table(weights: LossWeights) -> Tensor:
     table[1, Token.END] = weights.end
     table[:, [heard_token(word) for word in WORDS]] = weights.heard
     table[:, [said_token(word) for word in WORDS]] = weights.said
-    table[:, [Token.DELEGATE, Token.END_DELEGATE, Token.CANCEL, Token.BACKCHANNEL]] = weights.marks
+    marks = (Token.DELEGATE, Token.END_DELEGATE, Token.CANCEL, Token.BACKCHANNEL, Token.HUSH)
+    table[:, list(marks)] = weights.marks
     return table

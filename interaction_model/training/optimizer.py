@@ -52,6 +52,6 @@ def _parted(trainee: Trainee) -> tuple[Named, Named]:
     matrices, others = Named(), Named()
     for name, parameter in trainee.named_parameters():
         is_matrix = parameter.dim() > 1 and min(parameter.shape[-2:]) > 1 and id(parameter) not in tables
-        is_table = name.endswith(("clock.fast", "clock.slow", "rel_logits_proj.proj", ".taps"))
+        is_table = name.endswith(("clock.hands.weight", "rel_logits_proj.proj", ".taps"))
         (matrices if is_matrix and not is_table else others).append((name, parameter))
     return matrices, others

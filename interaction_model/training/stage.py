@@ -72,11 +72,13 @@ class _Turn:
     cancels: bool = False
     intent: Words = ()
     backchannel: bool = False
+    hushes: bool = False
     said: list[str] = field(default_factory=list)
 
     def tokens(self) -> tuple[int, ...]:
         task = (Token.DELEGATE, *map(heard_token, self.intent), Token.END_DELEGATE) if self.intent else ()
-        marks = (Token.CANCEL,) * self.cancels, task, (Token.BACKCHANNEL,) * self.backchannel
+        hush = (Token.HUSH,) * self.hushes
+        marks = hush, (Token.CANCEL,) * self.cancels, task, (Token.BACKCHANNEL,) * self.backchannel
         flat = (token for part in marks for token in part)
         return tuple(map(int, (*map(heard_token, self.heard), *flat, *map(said_token, self.said))))
 
@@ -100,6 +102,7 @@ class Stage:
         self._tasks: list[tuple[int, Words]] = []
         self._cancels: list[int] = []
         self._backchannels: list[int] = []
+        self._hushes: list[int] = []
         self._arrivals: dict[int, Inputs] = defaultdict(Inputs)
         self._due: list[Due] = []
         self._moments: list[Moment] = []
@@ -223,6 +226,8 @@ class Stage:
         """Stop speaking because the user takes the floor at a time."""
         stop = turn_of(interrupted_ms) + 1
         kept = [word for word in self._own if word.micro_turn < stop]
+        if any(word.end_ms > heard_ms(stop) for word in kept):
+            self._hushes.append(stop)
         self._own = [replace(word, end_ms=min(word.end_ms, heard_ms(stop))) for word in kept]
 
     def backchannel(self, turn: int) -> None:
@@ -288,6 +293,8 @@ class Stage:
             turns[turn].cancels = True
         for turn in self._backchannels:
             turns[turn].backchannel = True
+        for turn in self._hushes:
+            turns[turn].hushes = True
         for turn, intent in self._tasks:
             _first_with_room(turns[turn:], intent).intent = intent
         return turns

@@ -58,7 +58,7 @@ class LossWeights:
     heard: float = 1.0
     said: float = 1.0
     marks: float = 1.0
-    """DELEGATE, END_DELEGATE, CANCEL and BACKCHANNEL."""
+    """DELEGATE, END_DELEGATE, CANCEL, BACKCHANNEL and HUSH."""
     mouth: float = 0.2
     """The flow loss, against the mean over positions."""
 

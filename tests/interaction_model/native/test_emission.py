@@ -27,6 +27,7 @@ pytestmark = pytest.mark.unit
 DELEGATE, CLOSE, CANCEL, END = (
     int(token) for token in (Token.DELEGATE, Token.END_DELEGATE, Token.CANCEL, Token.END)
 )
+HUSH = int(Token.HUSH)
 NEWS, RED, OKAY = heard_token("news"), heard_token("red"), said_token("okay")
 
 anything = st.lists(st.integers(-5, SIZE + 5), max_size=12)
@@ -38,6 +39,7 @@ def test_every_kind_of_output_is_read() -> None:
     assert read_emission(tokens) == Emission(
         heard=("news",), said=("okay",), tasks=(("red", "news"),), cancels=True, backchannel=True
     )
+    assert read_emission([HUSH, OKAY]) == Emission(said=("okay",), hushes=True)
 
 
 def test_silence_is_an_empty_emission() -> None:

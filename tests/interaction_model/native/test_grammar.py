@@ -15,7 +15,6 @@ from microturn.interaction_model.native.grammar import (
     Bytes,
     Inputs,
     PositionKind,
-    clock,
     lay_out,
     pack,
     unpack,
@@ -107,12 +106,6 @@ def test_a_full_micro_turn_is_laid_out_in_the_order_of_the_design() -> None:
 def test_unknown_written_words_are_read_as_unknown() -> None:
     laid = lay_out(Inputs(text=("xylophone",)), first_frame=0, first_patch=0)
     assert laid.ids.tolist()[4:] == [Token.TEXT, Token.UNKNOWN, Token.NOW]
-
-
-def test_the_clock_counts_fifths_of_a_second_and_seconds_of_a_minute() -> None:
-    fast, slow = clock(np.array([0, 4, 5, 299, 300, 301], dtype=np.int32))
-    assert fast.tolist() == [0, 4, 0, 4, 0, 1]
-    assert slow.tolist() == [0, 0, 1, 59, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,42 @@ def test_a_sign_of_listening_is_given_only_where_nothing_is_said() -> None:
     assert all(each.source == "reply" for output in beside for each in output.utterances)
 
 
+def test_what_is_being_said_is_broken_off_within_a_word() -> None:
+    script = {1: say("it's", "seventeen", "degrees"), 3: [int(Token.HUSH)], 4: say("sorry")}
+    outputs = scripted(script, {}, 16)
+    assert [n for n, output in enumerate(outputs) if output.playout == "stop"] == [3]
+    told = [each.text for output in outputs for each in output.utterances]
+    assert told == ["it's seventeen degrees", "sorry"]
+    ended = [(word.utterance_id, word.index) for output in outputs for word in output.words]
+    assert ended[-1] == ("utterance-1", 0)
+    assert ("utterance-0", 2) not in ended
+    # What was ahead of the beat is discarded with the rest; it dies away ahead of the beat again.
+    assert [len(output.audio) for output in outputs[3:5]] == [
+        OUTPUT_SAMPLES + OUTPUT_LEAD_SAMPLES,
+        OUTPUT_SAMPLES,
+    ]
+
+
+def test_what_is_said_beside_a_break_is_said_after_it() -> None:
+    outputs = scripted({1: say("it's", "seventeen"), 2: [int(Token.HUSH), *say("okay")]}, {}, 12)
+    told = [each.text for output in outputs for each in output.utterances]
+    assert told == ["it's seventeen", "okay"]
+    assert [word.utterance_id for output in outputs[2:] for word in output.words] == ["utterance-1"]
+
+
+def test_a_result_that_the_model_breaks_off_is_given_back() -> None:
+    outputs = scripted(
+        {2: say("it", "is", "sunny"), 3: [int(Token.HUSH)]}, given_result(1, "it is sunny"), 30
+    )
+    assert [n for n, output in enumerate(outputs) if output.playout == "stop"] == [3]
+    assert not any(output.words[-1].last for output in outputs if output.words)
+
+
+def test_nothing_to_break_off_is_no_harm() -> None:
+    outputs = scripted({2: [int(Token.HUSH)]}, {}, 6)
+    assert not any(output.audio.size or output.words for output in outputs)
+
+
 def given_result(turn: int, text: str) -> dict[int, MicroTurnInput]:
     quiet = np.zeros(INPUT_SAMPLES, np.float32)
     return {turn: MicroTurnInput(turn, quiet, woven=(WovenText("item", text),))}

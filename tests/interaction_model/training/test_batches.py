@@ -15,7 +15,13 @@ from microturn.interaction_model.native.eyes import cut_patches
 from microturn.interaction_model.native.grammar import NO_TARGET, PositionKind
 from microturn.interaction_model.native.vocabulary import Token
 from microturn.interaction_model.training._errors import BadShardError
-from microturn.interaction_model.training.batches import NO_SEGMENT, NO_TASK, Collator, steps_of
+from microturn.interaction_model.training.batches import (
+    LATEST_BEGIN,
+    NO_SEGMENT,
+    NO_TASK,
+    Collator,
+    steps_of,
+)
 from microturn.interaction_model.training.epoch import (
     EpochPlan,
     SceneRef,
@@ -176,8 +182,7 @@ def test_a_batch_holds_the_scenes_of_its_rows_in_order(data: Path) -> None:
     a, b = len(first.kinds), len(first.kinds) + len(second.kinds)
     assert batch.targets[0, :a].tolist() == first.targets.tolist()
     assert batch.targets[0, a:b].tolist() == second.targets.tolist()
-    assert batch.segments[0].tolist() == [0] * a + [1] * (b - a) + [NO_SEGMENT] * (300 - b)
-    assert batch.micro_turns[0, a:b].tolist() == second.micro_turns.tolist()
+    assert batch.segments[0].tolist() == [0] * b + [NO_SEGMENT] * (300 - b)
     assert batch.tasks[0].tolist() == [0] * a + [1] * (b - a) + [NO_TASK] * (300 - b)
     assert set(batch.ids[0, b:].tolist()) == {int(Token.PAD)}
     assert set(batch.targets[0, b:].tolist()) == {NO_TARGET}
@@ -186,6 +191,26 @@ def test_a_batch_holds_the_scenes_of_its_rows_in_order(data: Path) -> None:
     assert torch.equal(batch.patches, torch.cat(patches).half())
     assert batch.used == b + len(third.kinds)
     assert batch.audio_s == pytest.approx(3 * 12 * 0.2)
+
+
+def test_a_conversation_goes_on_until_a_request_that_still_holds(tmp_path: Path) -> None:
+    kept = replace(stored(1), task="hearing")
+    write_shard(tmp_path, "a", [stored(0), kept, stored(2)])
+    collate = Collator(open_shards(tmp_path), [*TASKS, "hearing"], 300, EYES)
+    batch = collate([tuple(SceneRef(0, number) for number in range(3))])
+    ends = np.cumsum([len(made_up(number).kinds) for number in range(3)])
+    assert batch.segments[0, : ends[2]].tolist() == [0] * ends[1] + [1] * (ends[2] - ends[1])
+    clock = batch.micro_turns[0]
+    first, last = int(clock[0]), int(clock[ends[1] - 1])
+    assert last - first == made_up(0).micro_turns[-1] + 1 + made_up(1).micro_turns[-1]
+    assert clock[ends[1]] != last + 1
+
+
+def test_conversations_begin_at_many_times_and_often_at_zero(data: Path) -> None:
+    collate = Collator(open_shards(data), TASKS, 300, EYES)
+    begins = [int(collate([refs(number)]).micro_turns[0, 0]) for number in range(40)]
+    assert 4 <= begins.count(0) <= 20
+    assert len(set(begins)) > 20 and max(begins) < LATEST_BEGIN
 
 
 def test_ids_of_sound_and_patches_are_their_rows(data: Path) -> None:

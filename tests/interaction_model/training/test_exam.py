@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 
+from microturn.interaction_model.native.vocabulary import Token, said_token
 from microturn.interaction_model.training.cast import estimated_cast, estimated_word_ms
 from microturn.interaction_model.training.exam import Marks, examine, joined, spoken_words
 from microturn.interaction_model.training.mixing import TASKS, Mixture
@@ -81,6 +82,16 @@ def test_words_of_tokens_are_heard_when_the_scene_says() -> None:
         assert [(word.word, word.begin) for word in heard] == [
             (word.word, word.start_ms / 1000) for word in scene.speech
         ]
+
+
+def test_words_that_are_broken_off_end_there_or_are_never_heard() -> None:
+    say = [said_token(word) for word in ("seventeen", "degrees", "today")]
+    outputs = [(), tuple(say), (), (Token.HUSH, said_token("sorry")), ()]
+    heard = spoken_words(outputs, lambda word: 500)
+    assert [(word.word, word.begin, word.end) for word in heard] == [
+        ("seventeen", 0.4, 0.8),
+        ("sorry", 0.8, 1.3),
+    ]
 
 
 def test_a_late_answer_is_no_hit() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 
 from microturn.interaction_model.native.experts import Router
 from microturn.interaction_model.native.flow_head import FlowHead, FlowHeadConfig
-from microturn.interaction_model.native.grammar import NO_TARGET, PositionKind
+from microturn.interaction_model.native.grammar import CLOCK_PERIODS, NO_TARGET, PositionKind
 from microturn.interaction_model.native.network import Network
 from microturn.interaction_model.native.vocabulary import Token, heard_token, said_token
 from microturn.interaction_model.training.batches import Batch, Collator
@@ -25,7 +26,7 @@ from microturn.interaction_model.training.objective import (
     mouth_loss,
     weight_table,
 )
-from microturn.interaction_model.training.scene_shards import open_shards
+from microturn.interaction_model.training.scene_shards import open_shards, write_shard
 from microturn.interaction_model.training.schedule import Schedule
 from microturn.interaction_model.training.train_config import LossWeights
 from tests.interaction_model.training.small_run import (
@@ -86,15 +87,19 @@ def test_the_clock_is_added_to_the_question_alone(batch: Batch) -> None:
     network = Network(small_network())
     before = embed(network, batch)
     with torch.no_grad():
-        network.clock.fast.add_(torch.arange(5.0)[:, None])
+        network.clock.hands.weight[0, :2] = torch.tensor([1.0, 2.0])
     asked = batch.kinds == PositionKind.NOW
     added = (embed(network, batch) - before)[..., 0]
-    assert torch.allclose(added[asked], (batch.micro_turns[asked] % 5).float(), atol=1e-4)
+    angles = 2 * torch.pi * (batch.micro_turns[asked] % CLOCK_PERIODS[0]) / CLOCK_PERIODS[0]
+    assert torch.allclose(added[asked], angles.sin() + 2 * angles.cos(), atol=1e-4)
     assert not added[~asked].any()
 
 
-def test_a_scene_is_computed_as_if_it_were_alone(network: Network, collate: Collator, batch: Batch) -> None:
+def test_a_conversation_is_computed_as_if_it_were_alone(network: Network, tmp_path: Path) -> None:
+    write_shard(tmp_path, "a", [replace(stored(0), task="hearing"), stored(1)])
+    collate = Collator(open_shards(tmp_path), [*TASKS, "hearing"], 250, EYES)
     alone = collate([(SceneRef(0, 1),)])
+    batch = collate([(SceneRef(0, 0), SceneRef(0, 1))])
     first = int((batch.segments[0] == 0).sum())
     found = hidden_states(network, batch)[0, first : first + alone.used]
     assert torch.allclose(found, hidden_states(network, alone)[0, : alone.used], atol=1e-5)
