@@ -6,7 +6,6 @@ the process that wrote it, and a SHA-256 of all tensors, which finds what a cut 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,10 +22,13 @@ from microturn.interaction_model.native._errors import (
 )
 from microturn.interaction_model.native._safetensors import expect_format, read_file, write_file
 from microturn.interaction_model.native.config import NetworkConfig
+from microturn.interaction_model.native.fingerprint import weights_digest
 from microturn.interaction_model.native.network import Network
 from microturn.interaction_model.native.vocabulary import FINGERPRINT
 from microturn.kernels.fingerprint import numerics_fingerprint
 
+NETWORK_FILE = "network.safetensors"
+"""Its name in the folder of a model."""
 FORMAT = "microturn-native"
 FORMAT_VERSION = 1
 
@@ -62,7 +64,7 @@ def save(
         "config": json.dumps(asdict(network.config), sort_keys=True),
         "vocabulary_sha256": vocabulary,
         "numerics": numerics_fingerprint(),
-        "weights_sha256": _digest(tensors),
+        "weights_sha256": weights_digest(tensors),
         "notes": json.dumps(dict(notes or {}), sort_keys=True),
     }
     write_file(tensors, path, metadata)
@@ -97,7 +99,7 @@ def load(path: Path, *, vocabulary: str = FINGERPRINT, device: torch.device | st
     info = _info(path, metadata)
     if info.vocabulary_sha256 != vocabulary:
         raise VocabularyMismatchError(path, expected=vocabulary, got=info.vocabulary_sha256)
-    if _digest(tensors) != info.weights_sha256:
+    if weights_digest(tensors) != info.weights_sha256:
         raise CorruptCheckpointError(path, expected="weights with the recorded SHA-256", got="others")
     network = Network(info.config, device="meta")
     _expect_same_tensors(path, network, tensors)
@@ -140,12 +142,3 @@ def _expect_same_tensors(path: Path, network: Network, tensors: Mapping[str, Ten
         expected = f"the tensors of its sizes, as {name!r} of shape {wanted.get(name)!r}"
         got = f"{len(different)} that differ, {name!r} of shape {given.get(name)!r}"
         raise CorruptCheckpointError(path, expected=expected, got=got)
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of all names, dtypes, shapes and numbers, in the order of names."""
-    hashed = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        hashed.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return hashed.hexdigest()

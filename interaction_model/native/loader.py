@@ -9,23 +9,21 @@ import torch
 from torch import Tensor
 
 from microturn.interaction_model.interface import SessionConfig
-from microturn.interaction_model.native._errors import BadConfigError, NoShippedWeightsError
+from microturn.interaction_model.native._errors import NoShippedWeightsError
 from microturn.interaction_model.native.cache import SessionState
-from microturn.interaction_model.native.checkpoint import load
+from microturn.interaction_model.native.checkpoint import NETWORK_FILE, load
 from microturn.interaction_model.native.model import NativeModel
 from microturn.interaction_model.native.mouth import Mouth, MouthState
 from microturn.interaction_model.native.network import Network
 from microturn.interaction_model.native.state_window import StateWindow
 from microturn.interaction_model.native.vocabulary import Token
 from microturn.interaction_model.native.vocoder_frames import TURN_FRAMES
-from microturn.interaction_model.native.voice_file import load_mouth
+from microturn.interaction_model.native.voice_file import MOUTH_FILE, expect_fits, load_mouth
 from microturn.kernels.ops.linear import prepare_linears
 from microturn.protocols import INPUT_SAMPLES, Frame, MicroTurnInput
 
 SHIPPED = Path(__file__).parent / "weights"
 """Where the package carries its own weights, in a version that does."""
-NETWORK_FILE = "network.safetensors"
-MOUTH_FILE = "mouth.safetensors"
 
 
 def load_native(
@@ -59,10 +57,7 @@ def ready(
     Raises:
         BadConfigError: the mouth was made for a network of another width.
     """
-    width = network.config.backbone.width
-    if mouth.flow.config.condition != width:
-        got = mouth.flow.config.condition
-        raise BadConfigError("FlowHeadConfig", "condition", expected=f"the network's width {width}", got=got)
+    expect_fits(mouth, network.config)
     for module in (network, mouth):
         module.requires_grad_(False)
     model = NativeModel(network, mouth, window=window, temperature=temperature)

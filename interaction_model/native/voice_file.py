@@ -1,38 +1,56 @@
-"""Weights of the mouth as one safetensors file, with what is needed to know whether they fit."""
+"""Weights of the mouth as one safetensors file, with what is needed to know whether they fit.
+
+They may be kept in bfloat16, which halves the file; the mouth computes in float32 either way, as it was trained.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from microturn.interaction_model.native._errors import CorruptCheckpointError
+from microturn.interaction_model.native._errors import BadConfigError, CorruptCheckpointError
 from microturn.interaction_model.native._safetensors import expect_format, read_file, write_file
+from microturn.interaction_model.native.config import NetworkConfig
 from microturn.interaction_model.native.fingerprint import weights_digest
 from microturn.interaction_model.native.flow_head import FlowHeadConfig
 from microturn.interaction_model.native.mouth import Mouth
 
+MOUTH_FILE = "mouth.safetensors"
+"""Its name in the folder of a model."""
 FORMAT = "microturn-native-mouth"
 FORMAT_VERSION = 1
 
 
-def save_mouth(mouth: Mouth, path: Path) -> None:
-    """Write a mouth; an interrupted call leaves an older file as it was."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in mouth.state_dict().items()}
+def save_mouth(mouth: Mouth, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write a mouth; an interrupted call leaves an older file as it was.
+
+    Args:
+        mouth: on any device.
+        path: of the file.
+        dtype: what the learned numbers are rounded to; the statistics of frames stay as they are.
+    """
+    learned = {name for name, _ in mouth.named_parameters()}
+    tensors = {
+        name: tensor.detach().to("cpu", dtype if name in learned else tensor.dtype).contiguous()
+        for name, tensor in mouth.state_dict().items()
+    }
     metadata = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "config": json.dumps(asdict(mouth.flow.config), sort_keys=True),
-        "weights_sha256": weights_digest(mouth),
+        "weights_sha256": weights_digest(tensors),
     }
     write_file(tensors, path, metadata)
 
 
 def load_mouth(path: Path) -> Mouth:
-    """Load a mouth.
+    """Load a mouth, in float32 whatever its file is in.
 
     Raises:
         CheckpointMissingError: there is no such file.
@@ -42,13 +60,23 @@ def load_mouth(path: Path) -> Mouth:
     """
     metadata, tensors = read_file(path)
     expect_format(path, metadata, FORMAT, FORMAT_VERSION)
-    mouth = _filled(path, metadata.get("config", ""), tensors)
-    if weights_digest(mouth) != metadata.get("weights_sha256"):
+    if weights_digest(tensors) != metadata.get("weights_sha256"):
         raise CorruptCheckpointError(path, expected="weights with the recorded SHA-256", got="others")
-    return mouth
+    return _filled(path, metadata.get("config", ""), tensors)
 
 
-def _filled(path: Path, config: str, tensors: dict[str, Tensor]) -> Mouth:
+def expect_fits(mouth: Mouth, network: NetworkConfig) -> None:
+    """Make sure that a mouth can be conditioned by a network's states.
+
+    Raises:
+        BadConfigError: it was made for a network of another width.
+    """
+    width, got = network.backbone.width, mouth.flow.config.condition
+    if got != width:
+        raise BadConfigError("FlowHeadConfig", "condition", expected=f"the network's width {width}", got=got)
+
+
+def _filled(path: Path, config: str, tensors: Mapping[str, Tensor]) -> Mouth:
     try:
         mouth = Mouth(TypeAdapter(FlowHeadConfig).validate_json(config))
         mouth.load_state_dict(tensors)

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from microturn.interaction_model.native.voice_file import load_mouth
 from microturn.interaction_model.training._errors import NoScenesError, RunExistsError
 from microturn.interaction_model.training.curves import read_curves
 from microturn.interaction_model.training.plots import draw_curves
@@ -53,7 +54,10 @@ def train(
     micro_turns: Annotated[int, typer.Option(help="Length of a row.")] = DEFAULT.rows.micro_turns,
     accumulate: Annotated[int, typer.Option(help="Micro-batches of a step.")] = DEFAULT.rows.accumulate,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = DEFAULT.optimizer.learning_rate,
-    mouth: Annotated[bool, typer.Option(help="Train the flow head along.")] = DEFAULT.has_mouth,
+    mouth: Annotated[
+        Path | None,
+        typer.Option(help="What it will speak with; trained along where scenes hold frames for it."),
+    ] = None,
     weight: Annotated[list[str] | None, typer.Option(help="TASK=TIMES an epoch; may be repeated.")] = None,
     save_minutes: Annotated[float, typer.Option(help="Between states.")] = DEFAULT.saving.checkpoint_minutes,
     look_minutes: Annotated[
@@ -67,14 +71,13 @@ def train(
         precision=precision,
         threads=threads,
         device=device,
-        has_mouth=mouth,
         task_weights=dict(map(task_weight, weight or [])),
         rows=RowsConfig(rows=rows, micro_turns=micro_turns, accumulate=accumulate),
         optimizer=OptimizerConfig(learning_rate=rate),
         saving=SavingConfig(checkpoint_minutes=save_minutes, evaluate_minutes=look_minutes),
     )
     torch.set_num_threads(threads)
-    trainer = Trainer(put_together(config, data), out)
+    trainer = Trainer(put_together(config, data, mouth=load_mouth(mouth) if mouth else None), out)
     if resume:
         trainer.resume()
     elif trainer.states.files():

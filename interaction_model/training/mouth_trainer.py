@@ -24,13 +24,14 @@ from microturn.interaction_model.native.flow_head import (
 from microturn.interaction_model.native.pronunciation import SILENCE, symbols
 from microturn.interaction_model.native.speech_track import SpeechTrack
 from microturn.interaction_model.native.vocoder_frames import FRAME_SIZE, Codes, silence
-from microturn.interaction_model.training.mouth_moments import SMALLEST_SCALE
 from microturn.interaction_model.training.own_voice import SpokenPhrase
 
 PAST_NOISE = 0.15
 """Standard deviation of what is added to the past, in normalised frames: the mouth's own past has errors too."""
 LONGEST_GRADIENT = 1.0
 """Gradients are cut to this norm."""
+SMALLEST_SCALE = 0.05
+"""Of a number of a frame over all frames: one that hardly moves is not blown up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

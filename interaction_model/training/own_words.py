@@ -5,21 +5,15 @@ A word's length depends on the word and on the one it follows without a gap, as 
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from microturn.interaction_model.native._errors import CorruptCheckpointError
-from microturn.interaction_model.native._safetensors import read_file
 from microturn.interaction_model.native.durations import DurationModel
 from microturn.interaction_model.native.flow_head import SERVING_MATH
 from microturn.interaction_model.native.pronunciation import SILENCE, symbols
 from microturn.interaction_model.native.speech_track import UNIT_FRAMES
 from microturn.interaction_model.native.vocoder_frames import TURN_FRAMES
-from microturn.interaction_model.native.voice_file import FORMAT, load_mouth
 from microturn.interaction_model.training.scene import MICRO_TURN_MS
 
 UNIT_MS = UNIT_FRAMES * MICRO_TURN_MS // TURN_FRAMES
 """One unit of length, 25 ms."""
-_PREFIX = "durations."
 
 
 class OwnWords:
@@ -52,25 +46,3 @@ class OwnWords:
             units[-2] = max(units[-2], 1)
             self._known[word, before] = tuple(units)
         return self._known[word, before]
-
-
-def load_durations(path: Path) -> DurationModel:
-    """Load the lengths of symbols from a mouth's file, or from bare tensors of one as `train_mouth` writes them.
-
-    Raises:
-        CheckpointMissingError: there is no such file.
-        CorruptCheckpointError: it cannot be read, or holds no model of lengths.
-        ForeignCheckpointError: something else wrote it.
-        FutureCheckpointError: a newer program wrote it.
-    """
-    metadata, tensors = read_file(path)
-    if metadata.get("format") == FORMAT:
-        return load_mouth(path).durations
-    found = {name.removeprefix(_PREFIX): each for name, each in tensors.items() if name.startswith(_PREFIX)}
-    model = DurationModel()
-    try:
-        model.load_state_dict(found)
-    except RuntimeError as error:
-        expected = "the tensors of a model of lengths"
-        raise CorruptCheckpointError(path, expected=expected, got=f"{len(found)} of them") from error
-    return model.eval()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from microturn.interaction_model.native.voice_file import load_mouth
 from microturn.interaction_model.training import background_talk, digit_people, hearing_task
 from microturn.interaction_model.training._errors import BadTrainConfigError
 from microturn.interaction_model.training.audio_rate import read_sound
@@ -24,7 +25,7 @@ from microturn.interaction_model.training.hearing_task import BankPhrases
 from microturn.interaction_model.training.mixing import TASKS, Mixture, Task
 from microturn.interaction_model.training.mouth_teacher import MouthTeacher
 from microturn.interaction_model.training.own_voice import OwnVoice
-from microturn.interaction_model.training.own_words import OwnWords, load_durations
+from microturn.interaction_model.training.own_words import OwnWords
 from microturn.interaction_model.training.phrase_sounds import PhraseSounds, SoundsByPrefix
 from microturn.interaction_model.training.phrases import draw_phrase
 from microturn.interaction_model.training.real_speech import DigitPart, spoken_digits, talk_files
@@ -58,7 +59,7 @@ class SceneMaker:
         synthesizer = load(plan)
         made = SceneVoices(synthesizer, SpeakerPool(plan.engines, plan.speakers))
         voices, tasks, recorded = _recorded(plan, made)
-        own_words = OwnWords(load_durations(plan.mouth))
+        own_words = OwnWords(load_mouth(plan.mouth).durations)
         self._plan = plan
         self._mixture = Mixture(Cast(voices, own_words), plan.split, plan.all_weights, tasks)
         self._sound = SceneSound(SoundsByPrefix(recorded, made), _babble(plan, synthesizer))

@@ -90,8 +90,6 @@ class TrainConfig:
     threads: int = 2
     """CPU threads of PyTorch."""
     device: str = "cpu"
-    has_mouth: bool = True
-    """Whether the flow head is trained along."""
     task_weights: Mapping[str, float] = field(default_factory=dict)
     """How often each scene of a task comes in an epoch; 1 for tasks that are not named."""
     rows: RowsConfig = RowsConfig()

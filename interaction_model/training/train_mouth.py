@@ -14,9 +14,9 @@ import numpy as np
 import torch
 import typer
 
-from microturn.interaction_model.native._safetensors import save_file
 from microturn.interaction_model.native.flow_head import FlowHeadConfig
 from microturn.interaction_model.native.mouth import Mouth
+from microturn.interaction_model.native.voice_file import save_mouth
 from microturn.interaction_model.training.mouth_exam import MouthExam, say_phrase
 from microturn.interaction_model.training.mouth_trainer import (
     FrameBank,
@@ -70,7 +70,7 @@ def main(
     learned = draw_phrases(phrases, seed)
     teacher = OwnVoice()
     mouth = trained(learned, teacher, Schedule(steps=steps, batch=64), FlowHeadConfig(condition=condition))
-    save_file(mouth.state_dict(), out)
+    save_mouth(mouth, out)
     unseen = draw_phrases(exam, seed + EXAM_SEED, learned)
     listener = MouthExam()
     for name, found in (

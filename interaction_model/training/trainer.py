@@ -14,7 +14,9 @@ from typing import Protocol
 
 import torch
 
-from microturn.interaction_model.native.checkpoint import save as save_weights
+from microturn.interaction_model.native.checkpoint import NETWORK_FILE
+from microturn.interaction_model.native.checkpoint import save as save_network
+from microturn.interaction_model.native.voice_file import MOUTH_FILE, save_mouth
 from microturn.interaction_model.training._errors import (
     BadTrainConfigError,
     DivergedError,
@@ -32,10 +34,8 @@ from microturn.interaction_model.training.train_state import StateFolder, Totals
 MOST_SKIPPED = 20
 """Steps in a row without finite loss and gradients after which a run gives up."""
 CURVES = "curves.jsonl"
-WEIGHTS = "weights.safetensors"
-"""The network as it is at the end, to be served."""
-BEST_WEIGHTS = "best.safetensors"
-"""The network as it was when it was best on held-out scenes."""
+BEST = "best"
+"""The folder, in that of the run, of the model as it was when it was best on held-out scenes. Both can be served."""
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class Trainer:
                 progress.show(self.step, self.totals, result.loss, done=self._done(limit))
                 self._tend()
         self.save()
-        self._write_weights(WEIGHTS)
+        self._write_model(self._out)
         if not is_stopped():  # who stops a run does not wait for figures
             self._look()
 
@@ -228,12 +228,15 @@ class Trainer:
             if self._best is None or found["loss"] < self._best:
                 self._best = found["loss"]
                 self.save(is_best=True)
-                self._write_weights(BEST_WEIGHTS)
+                self._write_model(self._out / BEST)
         self._looked_at = self._now()
 
-    def _write_weights(self, name: str) -> None:
+    def _write_model(self, folder: Path) -> None:
+        """Write what `load_native` reads."""
         notes = {"step": str(self.step), "preset": self._config.preset}
-        save_weights(self._parts.learner.trainee.network, self._out / name, notes=notes)
+        save_network(self._parts.learner.trainee.network, folder / NETWORK_FILE, notes=notes)
+        if self._parts.mouth is not None:
+            save_mouth(self._parts.mouth, folder / MOUTH_FILE)
 
     def _write_down(self, record: Record) -> None:
         """Log a record; a run does not end because its log cannot be written."""

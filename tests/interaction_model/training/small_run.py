@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from microturn.interaction_model.native.config import (
     BackboneConfig,
@@ -16,10 +17,11 @@ from microturn.interaction_model.native.config import (
 )
 from microturn.interaction_model.native.flow_head import SEEN_FRAMES, FlowHeadConfig
 from microturn.interaction_model.native.grammar import AUDIO_TOKENS, MEL_BINS, Inputs, Packed, pack
+from microturn.interaction_model.native.mouth import Mouth
 from microturn.interaction_model.native.speech_track import MEASURES, NEIGHBOURS
 from microturn.interaction_model.native.vocabulary import SIZE, heard_token, said_token
 from microturn.interaction_model.native.vocoder_frames import FRAME_SIZE
-from microturn.interaction_model.training.run_parts import RunParts, Sizes, put_together
+from microturn.interaction_model.training.run_parts import RunParts, put_together
 from microturn.interaction_model.training.scene import Pixels
 from microturn.interaction_model.training.scene_shards import MouthTargets, StoredScene, write_shard
 from microturn.interaction_model.training.train_config import (
@@ -54,10 +56,10 @@ def small_network(*, experts: bool = False) -> NetworkConfig:
     return NetworkConfig(backbone=backbone, ears=EarsConfig(width=32), eyes=EYES)
 
 
-def small_sizes(*, experts: bool = False) -> Sizes:
-    """The network and a mouth."""
-    mouth = FlowHeadConfig(condition=32, width=16, inner=16, blocks=1, symbol=4, time=8)
-    return Sizes(small_network(experts=experts), mouth)
+def small_mouth() -> Mouth:
+    """A mouth for the small network."""
+    torch.manual_seed(0)
+    return Mouth(FlowHeadConfig(condition=32, width=16, inner=16, blocks=1, symbol=4, time=8))
 
 
 def small_config(**changes: object) -> TrainConfig:
@@ -129,4 +131,4 @@ def write_data(root: Path, scenes: int = 40) -> Path:
 
 def small_parts(data: Path, config: TrainConfig | None = None, *, experts: bool = False) -> RunParts:
     """All parts of a small run."""
-    return put_together(config or small_config(), data, small_sizes(experts=experts))
+    return put_together(config or small_config(), data, small_network(experts=experts), small_mouth())

@@ -17,7 +17,6 @@ from microturn.interaction_model.training.batches import Batch, Collator
 from microturn.interaction_model.training.epoch import SceneRef
 from microturn.interaction_model.training.expert_balance import ExpertBalance
 from microturn.interaction_model.training.metrics import TargetKind, kinds_of, tally
-from microturn.interaction_model.training.mouth_moments import frame_moments
 from microturn.interaction_model.training.objective import (
     Objective,
     Trainee,
@@ -171,21 +170,6 @@ def test_noise_comes_from_its_generator_alone(network: Network, batch: Batch) ->
     trainee = Trainee(network, a_mouth())
     losses = [float(Objective(WEIGHTS)(trainee, batch, noise(seed)).mouth.detach()) for seed in (1, 1, 2)]
     assert losses[0] == losses[1] != losses[2]
-
-
-def test_moments_of_the_mouth_leave_silence_out() -> None:
-    spoken = mouth_of(0)
-    frames = spoken.frames.astype(np.float64)
-    frames[:, 8:12] += 100
-    symbols = spoken.symbols.copy()
-    symbols[:, 8:12, 1] = 0
-    moments = frame_moments([replace(spoken, frames=frames.astype(np.float16), symbols=symbols)])
-    assert moments is not None
-    mean, scale = moments
-    kept = frames.astype(np.float16)[:, 12:].reshape(-1, 48).astype(np.float64)
-    assert np.allclose(mean, kept.mean(0), atol=1e-5)
-    assert np.allclose(scale, kept.std(0, ddof=1), atol=1e-5)
-    assert frame_moments([]) is None
 
 
 def test_targets_are_counted_by_kind_and_task(network: Network, batch: Batch) -> None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
-from microturn.interaction_model.native._errors import CorruptCheckpointError
-from microturn.interaction_model.native._safetensors import save_file
 from microturn.interaction_model.native.flow_head import FlowHeadConfig
 from microturn.interaction_model.native.mouth import Mouth
 from microturn.interaction_model.native.speech_track import UNIT_FRAMES
-from microturn.interaction_model.native.voice_file import save_mouth
-from microturn.interaction_model.training.own_words import UNIT_MS, OwnWords, load_durations
+from microturn.interaction_model.training.own_words import UNIT_MS, OwnWords
 
 pytestmark = pytest.mark.unit
 
@@ -42,18 +37,3 @@ def test_the_last_sound_of_a_word_is_never_left_out(mouth: Mouth) -> None:
     torch.nn.init.zeros_(mouth.durations.scores.bias)
     # All lengths are equally likely now, and of equals the shortest is taken: none.
     assert OwnWords(mouth.durations).units("cup", None) == (0, 0, 0, 1, 0)
-
-
-def test_lengths_are_read_from_a_mouths_file_and_from_bare_tensors(mouth: Mouth, tmp_path: Path) -> None:
-    save_mouth(mouth, tmp_path / "whole.safetensors")
-    save_file(mouth.state_dict(), tmp_path / "bare.safetensors")
-    for name in ("whole", "bare"):
-        read = load_durations(tmp_path / f"{name}.safetensors").state_dict()
-        for key, tensor in mouth.durations.state_dict().items():
-            assert torch.equal(read[key], tensor)
-
-
-def test_a_file_without_lengths_is_refused(mouth: Mouth, tmp_path: Path) -> None:
-    save_file(mouth.flow.state_dict(), tmp_path / "flow.safetensors")
-    with pytest.raises(CorruptCheckpointError):
-        load_durations(tmp_path / "flow.safetensors")

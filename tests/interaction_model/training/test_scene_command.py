@@ -8,11 +8,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from microturn.interaction_model.native._safetensors import save_file
 from microturn.interaction_model.native.emission import read_emission
 from microturn.interaction_model.native.flow_head import FlowHeadConfig
 from microturn.interaction_model.native.grammar import unpack
 from microturn.interaction_model.native.mouth import Mouth
+from microturn.interaction_model.native.voice_file import save_mouth
 from microturn.interaction_model.training import clip_bank, scene_command, scene_maker
 from microturn.interaction_model.training.__main__ import app
 from microturn.interaction_model.training._errors import BadTrainConfigError, BankMismatchError
@@ -34,7 +34,7 @@ TURNS = 200
 def mouth(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     sizes = FlowHeadConfig(condition=8, width=32, inner=32, blocks=1, symbol=8, time=16)
-    save_file(Mouth(sizes).state_dict(), tmp_path / "mouth.safetensors")
+    save_mouth(Mouth(sizes), tmp_path / "mouth.safetensors")
     return tmp_path / "mouth.safetensors"
 
 

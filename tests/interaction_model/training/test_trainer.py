@@ -14,10 +14,15 @@ import torch
 from torch import Tensor
 
 from microturn.interaction_model.native import checkpoint
+from microturn.interaction_model.native._errors import BadConfigError
+from microturn.interaction_model.native.checkpoint import NETWORK_FILE
 from microturn.interaction_model.native.emission import MAX_OUTPUT_TOKENS, output_mask
+from microturn.interaction_model.native.flow_head import FlowHeadConfig
 from microturn.interaction_model.native.grammar import NO_TARGET, pack, unpack
+from microturn.interaction_model.native.mouth import Mouth
 from microturn.interaction_model.native.network import Network
 from microturn.interaction_model.native.vocabulary import Token
+from microturn.interaction_model.native.voice_file import MOUTH_FILE, load_mouth
 from microturn.interaction_model.training import __main__ as command_line
 from microturn.interaction_model.training._errors import (
     BadTrainConfigError,
@@ -50,14 +55,14 @@ from microturn.interaction_model.training.train_config import (
     TrainConfig,
 )
 from microturn.interaction_model.training.train_state import Totals
-from microturn.interaction_model.training.trainer import BEST_WEIGHTS, CURVES, WEIGHTS, Limit, Trainer
+from microturn.interaction_model.training.trainer import BEST, CURVES, Limit, Trainer
 from tests.interaction_model.training.small_run import (
     EYES,
     TASKS,
     small_config,
+    small_mouth,
     small_network,
     small_parts,
-    small_sizes,
     stored,
     write_data,
 )
@@ -161,19 +166,20 @@ def test_a_run_learns_and_its_weights_can_be_loaded(data: Path, tmp_path: Path) 
     trainer.run(Limit(steps=50, fall_share=0.2), watch)
     assert sum(watch.losses[-5:]) < 0.6 * sum(watch.losses[:5])
     assert watch.shares[-1] == 1.0
-    loaded = checkpoint.load(tmp_path / WEIGHTS)
+    loaded = checkpoint.load(tmp_path / NETWORK_FILE)
     saved = trainer.states.load_newest().model
     assert all(torch.equal(saved[f"network.{name}"], value) for name, value in loaded.state_dict().items())
-    assert checkpoint.read_info(tmp_path / BEST_WEIGHTS).notes == {"step": "50", "preset": "nano"}
+    assert checkpoint.read_info(tmp_path / BEST / NETWORK_FILE).notes == {"step": "50", "preset": "nano"}
     kinds = [record["kind"] for record in read_curves(tmp_path / CURVES)]
     assert kinds == ["train"] * 10 + ["held_out", "free_run"]
 
 
 def test_micro_batches_add_up_to_the_gradient_of_one_batch(data: Path, tmp_path: Path) -> None:
     parts = {
-        rows: small_parts(
+        rows: put_together(
+            small_config(rows=RowsConfig(rows=rows, micro_turns=40, accumulate=4 // rows)),
             data,
-            small_config(has_mouth=False, rows=RowsConfig(rows=rows, micro_turns=40, accumulate=4 // rows)),
+            small_network(),
         )
         for rows in (1, 4)
     }
@@ -297,14 +303,31 @@ def test_changed_data_are_named_when_a_run_goes_on(
 
 def test_no_data_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NoScenesError, match="expected scenes in the folder `train`"):
-        put_together(small_config(), tmp_path, small_sizes())
+        put_together(small_config(), tmp_path, small_network())
 
 
-def test_a_mouth_needs_frames(tmp_path: Path) -> None:
+def test_a_mouth_without_frames_to_learn_from_stays_as_it_is(tmp_path: Path) -> None:
     write_shard(tmp_path / "train", "a", (replace(stored(number), mouth=None) for number in range(4)))
-    with pytest.raises(NoScenesError, match="no mouth to train"):
-        put_together(small_config(), tmp_path, small_sizes())
-    assert put_together(small_config(has_mouth=False), tmp_path, small_sizes()).learner.trainee.mouth is None
+    mouth = small_mouth()
+    parts = put_together(small_config(), tmp_path, small_network(), mouth)
+    assert parts.learner.trainee.mouth is None
+    Trainer(parts, tmp_path / "run").run(Limit(steps=2), Watch())
+    written = load_mouth(tmp_path / "run" / MOUTH_FILE).state_dict()
+    assert all(torch.equal(written[name], value) for name, value in mouth.state_dict().items())
+
+
+def test_a_mouth_is_trained_along_and_written_beside_its_network(data: Path, tmp_path: Path) -> None:
+    before = small_mouth().state_dict()
+    Trainer(small_parts(data), tmp_path).run(Limit(steps=2), Watch())
+    after = load_mouth(tmp_path / MOUTH_FILE).state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"flow"}
+
+
+def test_a_mouth_of_another_width_is_refused(data: Path) -> None:
+    mouth = Mouth(FlowHeadConfig(condition=48))
+    with pytest.raises(BadConfigError, match="the network's width 32, got 48"):
+        put_together(small_config(), data, small_network(), mouth)
 
 
 def test_every_parameter_is_learned_once_and_only_matrices_decay(data: Path) -> None:
@@ -320,18 +343,16 @@ def test_every_parameter_is_learned_once_and_only_matrices_decay(data: Path) -> 
         "embed_tokens.weight",
         "norm.weight",
         "conv1d.weight",
-        "clock.fast",
+        "clock.hands.weight",
         "rel_logits_proj.proj",
     ):
         assert not [name for name in decayed if name.endswith(ending)]
 
 
 def test_matrices_of_a_wider_network_learn_slower(data: Path) -> None:
-    sizes = small_sizes()
-    backbone = replace(sizes.network.backbone, logits_divisor=4.0)
-    parts = put_together(
-        small_config(), data, replace(sizes, network=replace(sizes.network, backbone=backbone))
-    )
+    sizes = small_network()
+    backbone = replace(sizes.backbone, logits_divisor=4.0)
+    parts = put_together(small_config(), data, replace(sizes, backbone=backbone), small_mouth())
     factors = [
         group["factor"] for group in make_optimizer(parts.learner.trainee, OptimizerConfig()).param_groups
     ]
@@ -431,7 +452,9 @@ def test_held_out_scenes_are_described_by_task(data: Path) -> None:
 def test_the_command_line_trains_goes_on_and_draws(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command_line, "put_together", lambda config, folder: small_parts(folder, config))
+    monkeypatch.setattr(
+        command_line, "put_together", lambda config, folder, mouth: small_parts(folder, config)
+    )
     told = ["train", "--data", str(data), "--out", str(tmp_path), "--threads", "1", "--micro-turns", "30"]
     told += ["--rows", "1"]
     assert run_command(*told, "--steps", "10", "--weight", "look=0.5") == 0
