@@ -1,7 +1,8 @@
 """Errors of the runtime.
 
 UserError
-└── AudioFileError              a recording cannot be read or written
+├── AudioFileError              a recording cannot be read or written
+└── BadFrameError               a camera frame is no picture
 UnavailableError
 ├── AudioDeviceError            no microphone or speaker can be opened
 ├── MissingExtraError           an optional package is not installed
@@ -17,6 +18,16 @@ from microturn.protocols import ProtocolError, UnavailableError, UserError
 
 class AudioFileError(UserError):
     """A recording cannot be read or written; the text names the file and what would help."""
+
+
+class BadFrameError(UserError):
+    """A camera frame is no RGB picture of uint8."""
+
+    def __init__(self, got: object) -> None:
+        super().__init__(
+            f"tried to show a camera frame: expected RGB pixels of (height, width, 3) uint8, got {got!r}; convert it "
+            "before it is shown"
+        )
 
 
 class AudioDeviceError(UnavailableError):

@@ -14,9 +14,10 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 import numpy as np
+import numpy.typing as npt
 
 from microturn.interaction_model import InteractionModel, ModelSession, SessionConfig
-from microturn.protocols import MicroTurnInput, MicroTurnOutput
+from microturn.protocols import Frame, MicroTurnInput, MicroTurnOutput
 from microturn.runtime.beat import Beat, Tick
 from microturn.runtime.clock import Clock
 from microturn.runtime.events import TickDone
@@ -66,6 +67,24 @@ class Host:
     def remove(self, session_id: str) -> None:
         """Stop running a session and close the model's half of it."""
         self._seats.pop(session_id).model_session.close()
+
+    def see(self, session_id: str, pixels: npt.NDArray[np.uint8]) -> bool:
+        """Let a session see a camera frame that was taken now. Never waits; may be called from any thread.
+
+        False where there is no such session, as after its end. Ten frames a second are as good as more, and 160 x 120
+        pixels are what the native model looks at; it makes larger ones smaller.
+
+        Args:
+            session_id: the session.
+            pixels: RGB, shape `(height, width, 3)`; they are copied.
+
+        Raises:
+            BadFrameError: they are no RGB picture.
+        """
+        seat = self._seats.get(session_id)
+        if seat is not None:
+            seat.session.see(Frame(round(self.beat.session_ms()), pixels))
+        return seat is not None
 
     async def run(self, until: Callable[[Tick], bool] = lambda _: False) -> None:
         """Beat until `until(tick)` is true after a step, or cancelled."""

@@ -15,6 +15,7 @@ from microturn.protocols import (
     MICRO_TURN_MS,
     DelegationEvent,
     FloorState,
+    Frame,
     MicroTurnInput,
     MicroTurnOutput,
     Receipt,
@@ -41,6 +42,7 @@ from microturn.runtime.questions import Questions
 from microturn.runtime.remarks import REMARK_TASK, Remarks
 from microturn.runtime.reopened import Reopened
 from microturn.runtime.restoration import restore
+from microturn.runtime.sight import Sight
 from microturn.runtime.speaking import Speaking
 from microturn.runtime.tracing import WeaveTracer, headers_of
 from microturn.runtime.weave_policy import Moment, WeavePolicy
@@ -53,7 +55,7 @@ TYPED_LIMIT = 64
 class Session:
     """The runtime's half of a conversation; the model's half is a `ModelSession`.
 
-    Owned by the beat: `prepare` and `absorb` are called in turn for every tick. `type` and `show` may be called in between.
+    Owned by the beat: `prepare` and `absorb` are called in turn for every tick. `type` and `show` may be called in between, `see` at any time.
 
     A session whose process died is taken over by one that is given what it left (`Hub.reopen`): what the user has
     not heard of the results is offered again from where it was cut off. What is lost is the conversation's own words,
@@ -98,6 +100,7 @@ class Session:
         self._port = port
         self._observers: tuple[Observer, ...] = (WeaveTracer(session_id), *observers)
         self._typed: deque[str] = deque(maxlen=TYPED_LIMIT)
+        self._sight = Sight()
         self._being_said: set[tuple[str, int]] = set()
         self._just_woven: frozenset[str] = frozenset()
         self._health: PortState = "ok"
@@ -157,6 +160,20 @@ class Session:
             self.delegations.key_frames.add(reference)
         return reference is not None
 
+    def see(self, frame: Frame) -> None:
+        """Let the user's camera be seen: the model looks at the newest frames in its next step. Never waits.
+
+        May be called from any thread. Of the frames between two steps at most two are seen, about 100 ms apart; ten
+        frames a second are as good as more. A model without eyes looks at none.
+
+        Args:
+            frame: RGB; its time is that of the session, as `Host.see` sets it.
+
+        Raises:
+            BadFrameError: its pixels are no RGB picture.
+        """
+        self._sight.push(frame)
+
     def prepare(self, tick: Tick) -> MicroTurnInput:
         """Gather what arrived since the last step."""
         now_ms = self._now_ms = (tick.index + 1) * float(MICRO_TURN_MS)
@@ -174,6 +191,7 @@ class Session:
         return MicroTurnInput(
             index=tick.index,
             audio=self._source.take(tick.count * INPUT_SAMPLES),
+            frames=self._sight.take(now_ms),
             text=typed,
             woven=woven,
             heard=heard,

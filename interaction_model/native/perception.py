@@ -20,8 +20,8 @@ from microturn.protocols import Frame
 
 FRAME_SPACING_MS = 100
 """Time between the two frames of a token, as in training."""
-MAX_PATCHES = 48
-"""Patches of 320 x 240 pixels; larger pictures would break the beat."""
+MAX_PATCHES = 12
+"""Patches of 160 x 120 pixels, as in training; larger pictures are made smaller."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -62,27 +62,30 @@ class Perception:
         """Choose the pictures of a step: the newest and the one of its size nearest to 100 ms before it.
 
         Returns:
-            `(2, H, W, 3)`; `(1, H, W, 3)` for a still picture if only one came; None without frames.
+            `(2, H, W, 3)`; `(1, H, W, 3)` for a still picture if only one came; None without frames. Pictures of more
+            than `MAX_PATCHES` are made smaller by a whole number.
 
         Raises:
-            BadFramesError: the newest is no RGB picture of uint8, or larger than `MAX_PATCHES`.
+            BadFramesError: the newest is no RGB picture of uint8.
         """
         if not frames:
             return None
         newest = max(frames, key=lambda frame: frame.time_ms)
-        self._check(newest.pixels)
-        others = [
-            frame
-            for frame in frames
-            if frame is not newest
-            and frame.pixels.shape == newest.pixels.shape
-            and frame.pixels.dtype == np.uint8
-        ]
-        if not others:
-            return newest.pixels[None]
-        wanted = newest.time_ms - FRAME_SPACING_MS
-        earlier = min(others, key=lambda frame: abs(frame.time_ms - wanted))
-        return np.stack([earlier.pixels, newest.pixels])
+        _check(newest.pixels)
+        return self._reduced(_pair(newest, frames))
+
+    def _reduced(self, pixels: Pixels) -> Pixels:
+        """The means of squares, of the smallest side with which the pictures have few enough patches."""
+        side = 1
+        while self.patches(pixels[:, ::side, ::side]) > MAX_PATCHES:
+            side += 1
+        if side == 1:
+            return pixels
+        tall, wide = (min(side, size) for size in pixels.shape[1:3])
+        height, width = pixels.shape[1] // tall, pixels.shape[2] // wide
+        squares = pixels[:, : height * tall, : width * wide].reshape(-1, height, tall, width, wide, 3)
+        means = np.rint(squares.mean((2, 4), np.float32))
+        return np.asarray(means, np.uint8)
 
     def patches(self, pixels: Pixels | None) -> int:
         """How many tokens the pictures of a step become."""
@@ -111,11 +114,27 @@ class Perception:
         x[kinds == PositionKind.NOW] += self._clock.embed(torch.tensor(turns, device=self._device))
         return list(x.split([len(own) for own, _ in laid]))
 
-    def _check(self, pixels: Pixels) -> None:
-        expected = f"(H, W, 3) of uint8 and at most {MAX_PATCHES} patches of {self._eyes.config.patch} pixels"
-        fits = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8 and pixels.size > 0
-        if not fits or self.patches(pixels[None]) > MAX_PATCHES:
-            raise BadFramesError(expected=expected, got=(pixels.dtype.name, *pixels.shape))
+
+def _pair(newest: Frame, frames: Sequence[Frame]) -> Pixels:
+    """The newest frame behind the one of its size nearest to 100 ms before it, or alone."""
+    others = [
+        frame
+        for frame in frames
+        if frame is not newest
+        and frame.pixels.shape == newest.pixels.shape
+        and frame.pixels.dtype == np.uint8
+    ]
+    if not others:
+        return newest.pixels[None]
+    wanted = newest.time_ms - FRAME_SPACING_MS
+    earlier = min(others, key=lambda frame: abs(frame.time_ms - wanted))
+    return np.stack([earlier.pixels, newest.pixels])
+
+
+def _check(pixels: Pixels) -> None:
+    fits = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8 and pixels.size > 0
+    if not fits:
+        raise BadFramesError(expected="(H, W, 3) of uint8", got=(pixels.dtype.name, *pixels.shape))
 
 
 def _laid_out(arrival: Arrival) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

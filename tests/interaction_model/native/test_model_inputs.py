@@ -95,14 +95,13 @@ def test_sound_that_is_not_whole_micro_turns_changes_no_session(
         np.zeros((40, 40, 4), np.uint8),
         np.zeros((40, 40, 3), np.float32),
         np.zeros((0, 40, 3), np.uint8),
-        np.zeros((480, 640, 3), np.uint8),
     ],
 )
 def test_pictures_that_cannot_be_used_change_no_session(
     model: NativeModel, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 ) -> None:
     session = opened(model)
-    with pytest.raises(BadFramesError, match="at most 48 patches"):
+    with pytest.raises(BadFramesError, match=r"\(H, W, 3\) of uint8"):
         model.step([(session, MicroTurnInput(0, sound(0), (Frame(0, pixels),)))])
     assert session.state.length == 0
 
@@ -122,6 +121,29 @@ def test_pictures_become_a_token_for_each_patch_and_may_stop_or_change_size() ->
     assert tokens_of((picture(1),)) == 2
     assert tokens_of((picture(1), picture(2, 120, 160))) == 12
     assert tokens_of((picture(1, 41, 81),)) == 6
+
+
+@pytest.mark.parametrize(("height", "width"), [(240, 320), (480, 640), (721, 1281), (1, 9000)])
+def test_large_pictures_are_made_smaller(height: int, width: int) -> None:
+    assert 0 < tokens_of((picture(1, height, width), picture(2, height, width))) <= 12
+
+
+def test_a_large_picture_is_seen_as_the_means_of_its_squares(model: NativeModel) -> None:
+    small = picture(3, 120, 160)
+    noise = np.random.default_rng(4).integers(-20, 21, (60, 160, 2, 3))
+    paired = np.stack([noise, -noise], 1).reshape(120, 160, 2, 3)
+    base = np.clip(small.pixels, 20, 235).astype(np.int64)
+    large = np.repeat(np.repeat(base, 2, 0), 2, 1).reshape(120, 2, 160, 2, 3)
+    large[:, 0] += paired
+    large[:, 1] -= paired
+    shown = [large.reshape(240, 320, 3).astype(np.uint8), base.astype(np.uint8)]
+    first, second = opened(model, "large"), opened(model, "small")
+    outputs = [
+        model.step([(session, MicroTurnInput(0, sound(0), (Frame(0, pixels),)))])
+        for session, pixels in zip((first, second), shown, strict=True)
+    ]
+    assert_same(*outputs)
+    assert torch.equal(hidden_now(model, first), hidden_now(model, second))
 
 
 def test_of_many_pictures_the_newest_and_one_100_ms_before_it_are_seen(model: NativeModel) -> None:
