@@ -13,52 +13,17 @@ import anyio
 import anyio.to_thread
 
 from microturn.interaction_model import InteractionModel
-from microturn.interaction_model.cascade import load_cascade
 from microturn.protocols import UserError
 from microturn.runtime.bus.embedded_server import EmbeddedServer
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.conversation import Conversation, Setting
-from microturn.runtime.doctor import NEEDED_WEIGHTS
 from microturn.runtime.events import Observer
 from microturn.runtime.hub import Hub, open_hub, settings_of
+from microturn.runtime.interaction_models import load_speech
 from microturn.runtime.summary import Summary
 from microturn.runtime.weave_policy import WeavePolicy
 from microturn.runtime.worker_service import OpensEngine, open_ready_engine, worker_thread
 from microturn.tools import AnyTool, ToolRegistry
-from microturn.weights import WeightMissingError, locate
-
-
-def load_speech() -> InteractionModel:
-    """Load the cascade from the shipped weights; about 3 s and 0.5 GB of memory. Blocks.
-
-    Raises:
-        WeightError: weights are missing or not the pinned ones; the text names them all, and what gets them.
-        SpeechExtraMissingError: a package of the extra `speech` is not installed.
-    """
-    require_speech_weights()
-    return load_cascade()
-
-
-def require_speech_weights() -> None:
-    """Find out at once whether all that hears and speaks is here.
-
-    Raises:
-        WeightError: weights are missing or not the pinned ones; the text names them all, and what gets them.
-    """
-    missing = [name for name in NEEDED_WEIGHTS if not _is_here(name)]
-    if missing:
-        raise WeightMissingError(
-            f"cannot hear and speak: {len(missing)} of {len(NEEDED_WEIGHTS)} weight files are not on this machine "
-            f"({', '.join(missing)}); get them with `microturn weights fetch speech`"
-        )
-
-
-def _is_here(name: str) -> bool:
-    try:
-        locate(name)
-    except WeightMissingError:
-        return False
-    return True
 
 
 @asynccontextmanager
@@ -114,7 +79,7 @@ class Assistant:
             redis_url: a Redis 7 or Valkey 7.2 server for the delegations; None starts a built-in one. Tasks of an
                 assistant with tools of its own are only taken by workers that have the same tools.
             policy: when results are said; `NaturalPause` unless given.
-            load_model: makes the interaction model.
+            load_model: makes the interaction model; `choose_interaction_model("native").load` makes the native one.
             open_engine: opens what reasons in the background.
         """
         self.tools = ToolRegistry.from_entry_points()

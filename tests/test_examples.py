@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from microturn.protocols import Delegate
-from microturn.runtime import assistant
+from microturn.runtime import interaction_models
 from microturn.runtime.testing import Answer, ScriptedModel, UserLine
 from microturn.weights import cache_directory
 
@@ -44,11 +44,11 @@ def run_example(
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
     monkeypatch.setenv("MICROTURN_MODEL_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("MICROTURN_MODEL", "none")
-    monkeypatch.setattr(assistant, "require_speech_weights", lambda: None)
+    monkeypatch.setattr(interaction_models, "require_speech_weights", lambda: None)
 
     def run(name: str, *arguments: object, said: str = "", typed: str = "") -> str:
         lines = [UserLine(200, 1200, said)] if said else []
-        monkeypatch.setattr(assistant, "load_cascade", lambda: ScriptedModel(lines, ask))
+        monkeypatch.setattr(interaction_models, "load_cascade", lambda: ScriptedModel(lines, ask))
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
         runpy.run_path(str(EXAMPLES / name), run_name="__main__")

@@ -122,7 +122,8 @@ class NoShippedWeightsError(UnavailableError):
     def __init__(self, folder: Path) -> None:
         super().__init__(
             f"tried to load the native model's own weights and found none in {folder.name!r} of the package: this "
-            "version carries none; train a model and give its folder to `load_native`"
+            "version carries none; train a model and name its folder, by `microturn talk --model native --weights "
+            "FOLDER` or to `load_native`"
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from microturn.interaction_model.interface import SessionConfig
-from microturn.interaction_model.native._errors import NoShippedWeightsError
+from microturn.interaction_model.native._errors import CheckpointMissingError, NoShippedWeightsError
 from microturn.interaction_model.native.cache import SessionState
 from microturn.interaction_model.native.checkpoint import NETWORK_FILE, load
 from microturn.interaction_model.native.model import NativeModel
@@ -29,7 +29,9 @@ SHIPPED = Path(__file__).parent / "weights"
 def load_native(
     path: Path | None = None, *, window: StateWindow | None = None, temperature: float = 0.0
 ) -> NativeModel:
-    """Load the native model. Blocks.
+    """Load the native model, in float32. Blocks for about two seconds.
+
+    A file in bfloat16 is computed in float32 too, as training did: the nano is as quick in either on a CPU.
 
     Args:
         path: a folder with `network.safetensors` and `mouth.safetensors`; the package's own if None.
@@ -42,11 +44,28 @@ def load_native(
         VocabularyMismatchError: as `checkpoint.load`.
         BadConfigError: the mouth was made for a network of another width.
     """
+    require_weights(path)
     folder = path if path is not None else SHIPPED
-    if path is None and not (SHIPPED / NETWORK_FILE).is_file():
-        raise NoShippedWeightsError(SHIPPED)
-    network, mouth = load(folder / NETWORK_FILE), load_mouth(folder / MOUTH_FILE)
+    network, mouth = load(folder / NETWORK_FILE).float(), load_mouth(folder / MOUTH_FILE)
     return ready(network, mouth, window=window, temperature=temperature)
+
+
+def require_weights(path: Path | None = None) -> None:
+    """Find out at once whether there are files to load; what is in them is not looked at.
+
+    Args:
+        path: as for `load_native`.
+
+    Raises:
+        NoShippedWeightsError: `path` is None, and this version carries no weights.
+        CheckpointMissingError: a file is missing in `path`.
+    """
+    missing = [name for name in (NETWORK_FILE, MOUTH_FILE) if not ((path or SHIPPED) / name).is_file()]
+    if not missing:
+        return
+    if path is None:
+        raise NoShippedWeightsError(SHIPPED)
+    raise CheckpointMissingError(path / missing[0])
 
 
 def ready(

@@ -1,7 +1,4 @@
-"""Weights of the mouth as one safetensors file, with what is needed to know whether they fit.
-
-They may be kept in bfloat16, which halves the file; the mouth computes in float32 either way, as it was trained.
-"""
+"""Weights of the mouth as one safetensors file, with what is needed to know whether they fit."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
@@ -27,19 +23,9 @@ FORMAT = "microturn-native-mouth"
 FORMAT_VERSION = 1
 
 
-def save_mouth(mouth: Mouth, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
-    """Write a mouth; an interrupted call leaves an older file as it was.
-
-    Args:
-        mouth: on any device.
-        path: of the file.
-        dtype: what the learned numbers are rounded to; the statistics of frames stay as they are.
-    """
-    learned = {name for name, _ in mouth.named_parameters()}
-    tensors = {
-        name: tensor.detach().to("cpu", dtype if name in learned else tensor.dtype).contiguous()
-        for name, tensor in mouth.state_dict().items()
-    }
+def save_mouth(mouth: Mouth, path: Path) -> None:
+    """Write a mouth; an interrupted call leaves an older file as it was."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in mouth.state_dict().items()}
     metadata = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
@@ -50,7 +36,7 @@ def save_mouth(mouth: Mouth, path: Path, *, dtype: torch.dtype = torch.float32) 
 
 
 def load_mouth(path: Path) -> Mouth:
-    """Load a mouth, in float32 whatever its file is in.
+    """Load a mouth.
 
     Raises:
         CheckpointMissingError: there is no such file.

@@ -17,22 +17,25 @@ from rich.console import Console
 
 from microturn.background_agent import choose_model
 from microturn.interaction_model import InteractionModel
-from microturn.runtime.assistant import bus_settings, load_speech, require_speech_weights
+from microturn.runtime.assistant import bus_settings
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.settings import BusSettings
 from microturn.runtime.commands.options import (
     ModelKey,
-    ModelName,
+    ModelNames,
     ModelUrl,
+    ModelWeights,
     RedisUrl,
     Shards,
     Tenant,
     choose_model_by,
+    split_models,
 )
 from microturn.runtime.commands.telemetry_options import MetricsPort, Trace
 from microturn.runtime.conversation import Conversation, Setting
 from microturn.runtime.garbage import tame_garbage_collector
 from microturn.runtime.hub import open_hub
+from microturn.runtime.interaction_models import ModelChoice, choose_interaction_model
 from microturn.runtime.live_view import LiveView, PlainView, open_view
 from microturn.runtime.telemetry.process_telemetry import (
     RUNTIME_SERVICE,
@@ -71,7 +74,8 @@ def talk(
     tenant: Tenant = "default",
     shards: Shards = 1,
     model_url: ModelUrl = None,
-    model: ModelName = None,
+    model: ModelNames = None,
+    weights: ModelWeights = None,
     model_key: ModelKey = None,
     trace: Trace = False,
     metrics_port: MetricsPort = None,
@@ -86,10 +90,12 @@ def talk(
     if fast and input is None:
         raise typer.BadParameter("--fast needs --input: a person cannot speak faster than time")
     console = Console()
-    choose_model_by(model_url, model, model_key)
+    name, reasoning = split_models(model or ())
+    choice = choose_interaction_model(name, weights)
+    choose_model_by(model_url, reasoning, model_key)
     setting = Setting(input, output, timeline, fast, sys.stdin if text else None, session)
     setting.check()
-    require_speech_weights()
+    choice.require()
     if not no_worker:
         choose_model(os.environ)
     view = open_view(console, "microturn")
@@ -102,7 +108,9 @@ def talk(
         say=functools.partial(console.print, soft_wrap=True, markup=False),
     )
     try:
-        is_over = anyio.run(_talk_until_stopped, conversation, bus, telemetry, not no_worker, console, view)
+        is_over = anyio.run(
+            _talk_until_stopped, conversation, choice, bus, telemetry, not no_worker, console, view
+        )
     except KeyboardInterrupt:
         is_over = False
     if not is_over:
@@ -112,6 +120,7 @@ def talk(
 
 async def _talk_until_stopped(
     conversation: Conversation,
+    choice: ModelChoice,
     bus: AbstractAsyncContextManager[BusSettings],
     telemetry: AbstractAsyncContextManager[ProcessTelemetry],
     has_worker: bool,
@@ -122,7 +131,7 @@ async def _talk_until_stopped(
     is_over = False
     async with own_tasks() as tasks:
         tasks.start_soon(_cancel_on_sigterm, tasks.cancel_scope, name="signals")
-        await _talk(conversation, bus, telemetry, has_worker, console, view)
+        await _talk(conversation, choice, bus, telemetry, has_worker, console, view)
         is_over = True
     return is_over
 
@@ -144,6 +153,7 @@ def _tell_end(conversation: Conversation, console: Console) -> None:
 
 async def _talk(
     conversation: Conversation,
+    choice: ModelChoice,
     bus: AbstractAsyncContextManager[BusSettings],
     telemetry: AbstractAsyncContextManager[ProcessTelemetry],
     has_worker: bool,
@@ -156,7 +166,7 @@ async def _talk(
             settings = await stack.enter_async_context(bus)
             hub = await stack.enter_async_context(open_hub(settings))
             status.update("loading the ears and the voice")
-            model: InteractionModel = await anyio.to_thread.run_sync(load_speech)
+            model: InteractionModel = await anyio.to_thread.run_sync(choice.load)
             stack.callback(model.close)
             if has_worker:
                 status.update("loading the background agent")

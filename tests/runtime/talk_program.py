@@ -11,8 +11,7 @@ import signal
 from unittest.mock import patch
 
 from microturn.protocols import Delegate
-from microturn.runtime import cli
-from microturn.runtime.commands import talk
+from microturn.runtime import cli, interaction_models
 from microturn.runtime.testing import Answer, ScriptedModel, ToneVoice, UserLine
 
 
@@ -32,5 +31,5 @@ def scripted() -> ScriptedModel:
 if __name__ == "__main__":
     # A test run that was itself started in the background hands down a Ctrl-C that is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with patch.object(talk, "load_speech", scripted), patch.object(talk, "require_speech_weights"):
+    with patch.multiple(interaction_models, load_speech=scripted, require_speech_weights=lambda: None):
         cli.main()

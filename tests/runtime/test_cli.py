@@ -40,7 +40,7 @@ def play(
     run: Run, redis_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[[Path], Done]:
     """Plays a recording to a scripted model as fast as it goes; nothing is handed over."""
-    monkeypatch.setattr("microturn.runtime.commands.talk.load_speech", ScriptedModel)
+    monkeypatch.setattr("microturn.runtime.interaction_models.load_speech", ScriptedModel)
 
     def call(recording: Path) -> Done:
         return run(
