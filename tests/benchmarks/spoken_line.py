@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from kokoro_voice import SAMPLE_RATE_HZ as VOICE_RATE_HZ
-from kokoro_voice import KokoroVoice, Rendering, Samples, WordTiming
+from kokoro_voice import Rendering, Samples, WordTiming
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
@@ -35,6 +36,13 @@ _LEVEL_DBFS = -16.0
 _FADE_S = 0.012
 _SEARCH_S = 0.04
 _MARK = re.compile(r"\s*\{(\d+(?:\.\d+)?)\}\s*")
+
+
+class PersonVoice(Protocol):
+    """Speaks as one of several people."""
+
+    def render(self, text: str, voice: str, speed: float = 1.0) -> Rendering:
+        """Speak `text`, words separated by spaces, as the person called `voice`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,7 @@ def parse_marked(line: str) -> MarkedText:
     return MarkedText(tuple(words), pauses)
 
 
-def speak_line(voice: KokoroVoice, line: str, *, name: str, speed: float = 1.0) -> SpokenLine:
+def speak_line(voice: PersonVoice, line: str, *, name: str, speed: float = 1.0) -> SpokenLine:
     """Render a marked line in the voice called `name` and put its pauses in."""
     marked = parse_marked(line)
     return with_pauses(voice.render(marked.text, name, speed), marked.pauses_s)

@@ -19,6 +19,7 @@ REGISTRY = ToolRegistry(TOOLS)
     [
         ("What is the weather like in Bergen right now?", "weather", {"city": "bergen"}),
         ("Um, can you tell me the weather in New York, please?", "weather", {"city": "new york"}),
+        ("weather london today", "weather", {"city": "london"}),
         ("Is it raining in Oslo?", "weather", {"city": "oslo"}),
         ("Tell me in ten seconds to stretch.", "set_timer", {"seconds": 10, "message": "stretch"}),
         ("Set a timer for a minute and thirty seconds.", "set_timer", {"seconds": 90, "message": ""}),
@@ -51,6 +52,7 @@ def test_a_plain_request_is_understood(said: str, name: str, arguments: dict[str
     [
         "Tell me what the guide says about lighting the stove.",
         "Remind me later to stretch.",
+        "weather london monday",
         "Compare the trains and the flights to Paris.",
         "I wonder whether it is raining in Oslo or in Bergen, and which is nicer.",
         "",

@@ -74,6 +74,7 @@ _PHRASES = (
     f"(tell me|give me|check) the weather (in|for) {{city}} {_NOW}",
     f"what (is|are) the (temperature|conditions) in {{city}} {_NOW}",
     f"how (warm|cold|hot) is it in {{city}} {_NOW}",
+    "weather [(in|for)] {city} (today|right now|now)",
     f"is it (raining|snowing|sunny|cold|warm|windy|hot|cloudy) in {{city}} {_NOW}",
 )
 
