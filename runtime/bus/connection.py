@@ -24,14 +24,12 @@ from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
 from microturn.runtime.bus.address import BusAddress, Kind, parse_address
 from microturn.runtime.bus.batching import BatchingLink
-from microturn.runtime.bus.link import ClusterLink, Link, ServerLink
+from microturn.runtime.bus.link import ClusterLink, Link, ServerLink, close_all
 from microturn.runtime.bus.own_tasks import own_tasks
 from microturn.runtime.bus.settings import BusSettings
 
 _CONNECTIONS = 64
 """To one server, at least; on a cluster each shard has readers of its own, four at most."""
-CLOSE_WITHIN_S = 1.0
-"""How long closing the connections may take."""
 LONGEST_READ_S = 1.0
 """How long a read may wait on the server. The client waits longer, so that it does not give up an answer."""
 
@@ -60,14 +58,12 @@ async def open_clients(settings: BusSettings) -> AsyncIterator[Clients]:
     commands = open_link(address, _Limits(timeout_s, timeout_s, 2, connections))
     blocking = open_link(address, _Limits(timeout_s, LONGEST_READ_S + timeout_s, 0, connections))
     bulk = open_link(address, _Limits(timeout_s, timeout_s, 2, connections, gives_text=False))
-    async with own_tasks() as tasks:
-        try:
+    try:
+        async with own_tasks() as tasks:
             yield Clients(BatchingLink(commands, tasks), blocking, bulk)
-        finally:
-            with anyio.move_on_after(CLOSE_WITHIN_S, shield=True):  # also when the caller is being cancelled
-                await commands.aclose()
-                await blocking.aclose()
-                await bulk.aclose()
+    finally:  # not before the batches have ended: one under way would connect anew, and nobody would close that
+        with anyio.CancelScope(shield=True):  # also when the caller is being cancelled
+            await close_all(commands.aclose, blocking.aclose, bulk.aclose)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,18 @@ of its own, and a bus that only waits would fill the record. Knows nodes and red
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from traceback import walk_tb
 from typing import Final, Protocol
 
+import anyio
 from opentelemetry.context import attach, detach, set_value
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import Connection
-from redis.exceptions import ConnectionError, RedisClusterException
+from redis.exceptions import ConnectionError, RedisClusterException, RedisError
 
 from microturn.runtime.bus.exchange import Argument, Command, exchange
 
@@ -77,8 +79,7 @@ class ServerLink:
 
     async def aclose(self) -> None:
         """As `Link`."""
-        for client in (self._client, *self._guides):
-            await client.aclose()
+        await close_all(*(client.aclose for client in (self._client, *self._guides)))
 
 
 class ClusterLink:
@@ -124,10 +125,9 @@ class ClusterLink:
 
     async def aclose(self) -> None:
         """As `Link`."""
-        await self._client.aclose()
+        nodes = self._client.nodes_manager
         # After a failure redis-py takes itself for closed, with its connections open.
-        await self._client.nodes_manager.aclose()
-        await self._client.nodes_manager.aclose("startup_nodes")
+        await close_all(self._client.aclose, nodes.aclose, partial(nodes.aclose, "startup_nodes"))
 
     async def _node_of(self, key: str) -> ClusterNode:
         await self._client.initialize()
@@ -135,6 +135,22 @@ class ClusterLink:
         if node is None:
             raise ConnectionError("no node of the cluster has the slot of this key")
         return node
+
+
+async def close_all(*closings: Callable[[], Awaitable[None]]) -> None:
+    """Close several things at once; one that fails or takes its time keeps no other open.
+
+    There is no limit of time: a closing that is cancelled before it has come to a connection leaves it open. redis-py
+    waits for each as long as for connecting, and lets go of it in any case.
+    """
+    async with anyio.create_task_group() as tasks:
+        for close in closings:
+            tasks.start_soon(_close, close)
+
+
+async def _close(close: Callable[[], Awaitable[None]]) -> None:
+    with suppress(RedisError):  # the server did not answer to it, which is no matter any more
+        await close()
 
 
 @contextmanager

@@ -5,10 +5,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import anyio
 import anyio.abc
 import pytest
+from redis.asyncio import BlockingConnectionPool
 from redis.exceptions import InvalidResponse
 
 from microturn.protocols import ContextPackage
@@ -123,6 +126,30 @@ async def test_a_server_that_is_silent_or_talks_nonsense_is_told_in_time(
             async with open_worker_port(BusSettings(url, command_timeout_s=0.2)):
                 pass
         assert time.monotonic() - before_s < 5
+
+
+async def test_a_batch_under_way_when_the_connections_are_closed_leaves_none_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine closing takes long enough for the batch to connect anew."""
+    close = BlockingConnectionPool.aclose
+
+    async def close_slowly(pool: BlockingConnectionPool) -> None:
+        await close(pool)
+        await anyio.sleep(0.2)
+
+    monkeypatch.setattr(BlockingConnectionPool, "aclose", close_slowly)
+    with EmbeddedServer(tmp_path) as server, FaultyLink(server.url) as link:
+        link.set(Faults(delay_s=0.1))
+        async with open_clients(BusSettings(server.url)) as watching:
+            async with open_clients(BusSettings(link.url)) as clients, own_tasks() as callers:
+                for _ in range(3):
+                    callers.start_soon(partial(clients.commands.send, "INCR", "key", key="key"))
+                while await command(watching.commands, "GET", "key") != "3":  # done, and no reply is here yet
+                    await anyio.sleep(0.001)
+            with anyio.fail_after(2):
+                while "connected_clients:1\r" not in str(await command(watching.commands, "INFO", "clients")):
+                    await anyio.sleep(0.01)
 
 
 @pytest.mark.parametrize("reply", ["OK", 5, ["a stream"], [["a stream", "its entries"]], [["s", [["1-1"]]]]])
