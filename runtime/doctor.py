@@ -1,7 +1,7 @@
 """Looks at this machine and says what works, what is missing, and the command that mends it.
 
-What `microturn talk --input FILE` needs and does not find is an error; all else is a note. Nothing heavy is imported,
-nothing is downloaded, started or written.
+What `microturn talk --input FILE` needs and does not find is an error; all else is a note. Nothing is downloaded, started
+or written, and nothing heavy is loaded but for the native model, where the package has its weights.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import os
 import platform
 import re
 import shutil
+import statistics
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -19,6 +21,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 from anyio import to_thread
 from rich.console import Console
 from rich.table import Table
@@ -31,33 +34,26 @@ from microturn.background_agent.engine_choice import (
     describe,
     free_memory_bytes,
 )
-from microturn.protocols import MicroturnError
+from microturn.interaction_model import InteractionModel, SessionConfig
+from microturn.protocols import INPUT_SAMPLES, MicroturnError, MicroTurnInput
 from microturn.runtime.audio_device import device_names
 from microturn.runtime.bus.address import address_of
 from microturn.runtime.bus.connection import open_clients
 from microturn.runtime.bus.embedded_server import default_data_dir, find_binary
 from microturn.runtime.bus.server_check import check_server
 from microturn.runtime.bus.settings import BusSettings
+from microturn.runtime.interaction_models import NEEDED_WEIGHTS, load_native_model
 from microturn.tools.isolation.sandbox import sandbox_refusal, working_sandbox
 from microturn.weights import WEIGHTS, WeightMissingError, cache_directory, locate
 
 OLDEST_PYTHON: Final = (3, 11)
-NEEDED_WEIGHTS: Final = (
-    "silero-vad",
-    "smart-turn",
-    "moonshine-encoder",
-    "moonshine-decoder",
-    "moonshine-tokenizer",
-    "minilm",
-    "minilm-tokenizer",
-)
-"""What the cascade loads."""
 _NOT_FOR_RECORDINGS: Final = frozenset({"matplotlib", "miniaudio"})
 """Packages of the extra `speech` without which a recording can still be talked to."""
 NEEDED_MEMORY_BYTES: Final = 1_000_000_000
 """Free memory for the cascade and the runtime, without a local language model."""
 NEEDED_CORES: Final = 2
 _TIMEOUT_S = 5.0
+_STEPS = 5
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?P<spec>[^;]*);.*extra == ['\"](?P<extra>[\w-]+)['\"]")
 
 
@@ -80,7 +76,7 @@ class Finding:
 
 
 async def examine(*, redis_url: str | None = None, model_url: str | None = None) -> list[Finding]:
-    """Look at everything; takes a second, longer where a new weight file must be compared with its hash.
+    """Look at everything; takes some seconds, longer where a new weight file must be compared with its hash.
 
     Args:
         redis_url: the server that is to be used; None for the built-in one.
@@ -89,6 +85,7 @@ async def examine(*, redis_url: str | None = None, model_url: str | None = None)
     findings = [python_version(sys.version_info[:2]), _platform()]
     findings += packages(metadata.requires("microturn") or [], _installed_version)
     findings += await to_thread.run_sync(_all_weights, model_url is None)
+    findings.append(await to_thread.run_sync(native_model))
     findings.append(await redis_server(redis_url) if redis_url else built_in_server())
     if model_url:
         findings.append(await model_endpoint(model_url, os.environ.get("MICROTURN_MODEL_KEY")))
@@ -189,6 +186,29 @@ def weight(name: str, *, needed: bool) -> Finding:
     except MicroturnError as error:
         return Finding(f"weights {name}", False, "wrong file", str(error), needed)
     return Finding(f"weights {name}", True, size, needed=needed)
+
+
+def native_model(load: Callable[[], InteractionModel] = load_native_model) -> Finding:
+    """Whether the native model can be talked to, and how long it takes for a silent step. Blocks for some seconds."""
+    try:
+        model = load()
+    except MicroturnError as error:
+        return Finding("native model", False, "cannot be loaded", f"{error}.")
+    try:
+        detail = f"a step takes {_step_ms(model):.0f} ms of its 200"
+        return Finding("native model", True, f"{detail} ({model.fingerprint})")
+    finally:
+        model.close()
+
+
+def _step_ms(model: InteractionModel) -> float:
+    """The time for a step in which nobody speaks, the middle one of a few."""
+    session, silence, took = model.open(SessionConfig("doctor")), np.zeros(INPUT_SAMPLES, np.float32), []
+    for index in range(_STEPS):
+        began = time.perf_counter()
+        model.step([(session, MicroTurnInput(index, silence))])
+        took.append(time.perf_counter() - began)
+    return statistics.median(took) * 1000
 
 
 def built_in_server() -> Finding:

@@ -16,10 +16,19 @@ from typing import Final
 from microturn.interaction_model import InteractionModel
 from microturn.interaction_model.cascade import load_cascade
 from microturn.protocols import UserError
-from microturn.runtime.doctor import NEEDED_WEIGHTS
 from microturn.weights import WeightMissingError, locate
 
 DEFAULT_MODEL: Final = "cascade"
+NEEDED_WEIGHTS: Final = (
+    "silero-vad",
+    "smart-turn",
+    "moonshine-encoder",
+    "moonshine-decoder",
+    "moonshine-tokenizer",
+    "minilm",
+    "minilm-tokenizer",
+)
+"""What the cascade loads."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from microturn.background_agent import LARGE_MODEL
-from microturn.runtime.doctor import NEEDED_WEIGHTS
+from microturn.runtime.interaction_models import NEEDED_WEIGHTS
 from microturn.weights import WEIGHTS, WeightError, fetch, locate
 
 app = typer.Typer(no_args_is_help=True, help="List and fetch the model files.")

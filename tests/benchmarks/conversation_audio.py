@@ -19,8 +19,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from intelligibility import Listener
 from hibari_voice import HibariVoice
+from intelligibility import Listener
 from kokoro_voice import KokoroVoice
 from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from pathlib import Path
 
 import httpx
 import pytest
 from rich.console import Console
 
+from microturn.interaction_model import InteractionModel
+from microturn.interaction_model.native import NoShippedWeightsError
+from microturn.kernels._errors import NativeExtraMissingError
+from microturn.protocols import MicroturnError
 from microturn.runtime import doctor
 from microturn.runtime.doctor import Finding, examine, report
+from microturn.runtime.interaction_models import NEEDED_WEIGHTS
+from microturn.runtime.testing import ScriptedModel
 from microturn.weights import WEIGHTS
 
 pytestmark = [pytest.mark.unit, pytest.mark.anyio]
@@ -74,6 +81,29 @@ def test_packages_are_judged_by_their_metadata() -> None:
     assert not found["package xllamacpp"].ok
 
 
+def test_a_native_model_that_works_is_timed() -> None:
+    model = ScriptedModel()
+    finding = doctor.native_model(lambda: model)
+    assert finding.ok
+    assert re.match(r"a step takes \d+ ms of its 200", finding.detail)
+    assert len(model.sessions["doctor"].inputs) == 5
+
+
+@pytest.mark.parametrize(
+    "error",
+    [NativeExtraMissingError("torch"), NoShippedWeightsError(Path("weights"))],
+    ids=["no package", "no weights"],
+)
+def test_a_native_model_that_cannot_be_loaded_is_a_note_that_says_what_to_do(error: MicroturnError) -> None:
+    def fail() -> InteractionModel:
+        raise error
+
+    finding = doctor.native_model(fail)
+    assert not finding.ok
+    assert not finding.is_error
+    assert finding.remedy == f"{error}."
+
+
 @pytest.mark.parametrize(
     ("version", "wanted", "fits"),
     [
@@ -120,7 +150,7 @@ def test_a_wrong_weight_is_told_apart_from_a_missing_one(
 
 
 def test_every_needed_weight_is_known() -> None:
-    assert set(doctor.NEEDED_WEIGHTS) <= set(WEIGHTS)
+    assert set(NEEDED_WEIGHTS) <= set(WEIGHTS)
 
 
 @pytest.mark.parametrize(
