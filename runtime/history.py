@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 
-from microturn.protocols import Transcript, TurnRecord
+from microturn.protocols import Transcript, TurnRecord, UtteranceSource
 
 KEPT_TURNS = 200
 """Turns that are kept; about half an hour of talk. Older ones are dropped."""
+
+
+PAUSE_MS = 500
+"""What the assistant says of its own after a shorter pause goes on with what it said before. Our choice."""
 
 
 class History:
@@ -15,6 +19,7 @@ class History:
 
     def __init__(self, limit: int = KEPT_TURNS) -> None:
         self._turns: deque[TurnRecord] = deque(maxlen=limit)
+        self._source: UtteranceSource = "reply"
 
     @property
     def turns(self) -> tuple[TurnRecord, ...]:
@@ -33,15 +38,35 @@ class History:
                 )
             )
 
-    def assistant_said(self, text: str, heard_words: int, start_ms: float, end_ms: float) -> None:
-        """Note an utterance that has ended, and how much of it was heard."""
-        total = len(text.split())
+    def assistant_said(
+        self,
+        text: str,
+        heard_words: int,
+        start_ms: float,
+        end_ms: float,
+        *,
+        source: UtteranceSource = "reply",
+    ) -> None:
+        """Note an utterance that has ended, and how much of it was heard.
+
+        Replies without a pause between them are one turn: a model may announce its speech word by word.
+        """
+        start, end = round(start_ms), round(end_ms)
+        before = self._reply_before(start) if source == "reply" else None
+        if before is not None:
+            self._turns.pop()
+            heard_words += len(before.text.split())
+            text, start = f"{before.text} {text}", before.start_ms
+        heard = None if heard_words >= len(text.split()) else heard_words
+        self._source = source
         self._turns.append(
-            TurnRecord(
-                speaker="assistant",
-                text=text,
-                start_ms=round(start_ms),
-                end_ms=round(end_ms),
-                heard_words=None if heard_words >= total else heard_words,
-            )
+            TurnRecord(speaker="assistant", text=text, start_ms=start, end_ms=end, heard_words=heard)
         )
+
+    def _reply_before(self, start_ms: int) -> TurnRecord | None:
+        """The last turn, if it is a reply that was heard to its end, and that what begins now goes on with."""
+        last = self._turns[-1] if self._turns else None
+        if last is None or last.speaker != "assistant" or self._source != "reply":
+            return None
+        goes_on = last.heard_words is None and start_ms - last.end_ms < PAUSE_MS
+        return last if goes_on else None

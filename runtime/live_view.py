@@ -33,6 +33,7 @@ from microturn.runtime.events import (
     TickDone,
     UserSaid,
 )
+from microturn.runtime.history import PAUSE_MS
 
 REFRESH_HZ = 8
 LINES = 14
@@ -77,13 +78,41 @@ class _Line:
     source: str = "reply"
     heard: int | None = None
     """Words heard, once the utterance has ended."""
+    previous: str = ""
+    """The utterance before this one in the same line; it may end when this one has begun."""
+    before: int = 0
+    """Words of earlier utterances that the line begins with."""
+    unheard: int = 0
+    """How many of them were not heard."""
+    ended_ms: float = 0.0
+
+    def goes_on_with(self, event: SpeechBegan) -> bool:
+        """Whether an utterance follows this line without a pause, as words of one answer do."""
+        is_reply = self.speaker == "assistant" and self.source == event.source == "reply"
+        is_whole = self.heard == len(self.text.split()) and event.at_ms - self.ended_ms < PAUSE_MS
+        return is_reply and (self.heard is None or is_whole)
+
+    def go_on(self, event: SpeechBegan) -> None:
+        """Take in the next utterance of the answer."""
+        self.before = len(self.text.split())
+        self.previous, self.key = self.key, event.utterance_id
+        self.began_ms, self.heard = event.at_ms, None
+        self.text = f"{self.text} {printable(event.text)}"
+
+    def end(self, event: SpeechEnded) -> None:
+        """Take in that an utterance of the line has ended."""
+        if event.utterance_id != self.key:
+            self.unheard += event.words_total - event.words_heard
+        else:
+            self.heard, self.ended_ms = self.before - self.unheard + event.words_heard, event.at_ms
 
     def render(self, now_ms: float) -> Text:
         """The line as far as it has come."""
         if self.speaker == "you":
             return Text.assemble(("you ", "cyan"), (self.text, "" if self.final else "bright_black"))
         words = self.text.split()
-        said = self.heard if self.heard is not None else int((now_ms - self.began_ms) / WORD_MS) + 1
+        begun = self.before + int((now_ms - self.began_ms) / WORD_MS) + 1
+        said = self.heard if self.heard is not None else begun
         rest_style = "bright_black" if self.heard is None else "red strike"
         line = Text.assemble(("  µ ", "green"), (_MARK[self.source], "magenta"))
         line.append(" ".join(words[:said]), "italic" if self.source in ("filler", "backchannel") else "")
@@ -142,14 +171,11 @@ class _Scene:
             case UserSaid():
                 self._user(event)
             case SpeechBegan():
-                text = printable(event.text)
-                self.lines.append(
-                    _Line("assistant", event.utterance_id, text, event.at_ms, source=event.source)
-                )
+                self._speech(event)
             case SpeechEnded():
                 for line in self.lines:
-                    if line.speaker == "assistant" and line.key == event.utterance_id:
-                        line.heard = event.words_heard
+                    if line.speaker == "assistant" and event.utterance_id in (line.key, line.previous):
+                        line.end(event)
             case _:
                 self._take_background(event)
 
@@ -187,6 +213,13 @@ class _Scene:
                 return
         if text:
             self.lines.append(_Line("you", key, text, transcript.start_ms, final=transcript.final))
+
+    def _speech(self, event: SpeechBegan) -> None:
+        if self.lines and self.lines[-1].goes_on_with(event):
+            self.lines[-1].go_on(event)
+            return
+        text = printable(event.text)
+        self.lines.append(_Line("assistant", event.utterance_id, text, event.at_ms, source=event.source))
 
     def _delegated(self, event: Delegated) -> None:
         self.tasks[event.task_id] = _Task(event.task_id, printable(event.intent), event.at_ms)

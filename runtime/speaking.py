@@ -96,5 +96,7 @@ class Speaking:
             return
         del self._speeches[report.utterance_id]
         if utterance.source != "backchannel":
-            self._history.assistant_said(utterance.text, report.words, speech.began_ms, at_ms)
+            self._history.assistant_said(
+                utterance.text, report.words, speech.began_ms, at_ms, source=utterance.source
+            )
         self._observe(SpeechEnded(at_ms, utterance.utterance_id, report.words, utterance.words))

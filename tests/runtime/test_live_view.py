@@ -134,6 +134,25 @@ def test_words_that_were_cut_off_are_struck_through() -> None:
     assert "\x1b[9;31m three four" in shown(view, styled=True)
 
 
+def test_an_answer_that_comes_word_by_word_is_one_line() -> None:
+    view = LiveView(terminal(), "microturn")
+    for number, word in enumerate(("one", "two", "three")):
+        view(SpeechBegan(1000 + 400 * number, f"u{number}", word, "reply", None))
+        if number:
+            view(SpeechEnded(1010 + 400 * number, f"u{number - 1}", 1, 1))
+    assert "µ   one two three" in shown(view)
+    view(SpeechEnded(2400, "u2", 0, 1))
+    assert "\x1b[9;31m three" in shown(view, styled=True)
+    view(SpeechBegan(2500, "u3", "four", "reply", None))
+    view(SpeechEnded(2900, "u3", 1, 1))
+    view(SpeechBegan(3500, "u4", "five", "reply", None))
+    assert [line.split("µ")[1].split("│")[0].strip() for line in shown(view).splitlines() if "µ" in line] == [
+        "one two three",
+        "four",
+        "five",
+    ]
+
+
 @pytest.mark.parametrize(("source", "mark"), [("filler", "~ "), ("woven", "◆ ")])
 def test_fillers_and_woven_results_are_marked(source: Source, mark: str) -> None:
     assert f"{mark}hello" in shown(view_of(began("hello", source), tick()))
