@@ -150,11 +150,12 @@ async def test_what_a_runtime_noted_without_the_session_is_not_stored_when_it_ge
             old.receipt_nowait("session", Receipt(task_id="a", seq=0, state="heard", session_ms=0))
             old.promise_nowait("session", "a", "spoken")
             await anyio.sleep(1.0)  # by now they are tried only twice a second
-            link.heal()
+            link.set(Faults(delay_s=0.05))  # so that the reopening lasts until the second receipt
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(old.reopen, "session")
                 await anyio.sleep(0.01)
                 old.receipt_nowait("session", Receipt(task_id="a", seq=1, state="heard", session_ms=0))
+            link.heal()
             await old.flush()
             [promise] = (await new.ledger("session")).promises
             assert (promise.state, promise.receipts) == ("open", ())
