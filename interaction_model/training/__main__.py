@@ -17,6 +17,7 @@ from rich.logging import RichHandler
 from microturn.interaction_model.native.voice_file import load_mouth
 from microturn.interaction_model.training._errors import NoScenesError, RunExistsError
 from microturn.interaction_model.training.curves import read_curves
+from microturn.interaction_model.training.exam_command import exam
 from microturn.interaction_model.training.plots import draw_curves
 from microturn.interaction_model.training.run_parts import put_together
 from microturn.interaction_model.training.run_progress import RunProgress
@@ -34,6 +35,7 @@ from microturn.protocols import MicroturnError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.command()(scenes)
+app.command()(exam)
 DEFAULT = TrainConfig()
 
 

@@ -1,93 +1,79 @@
-"""What was said in a scene, scored by the scene's truth: the figures of every suite, one list of marks for each.
+"""What was done in a scene, scored by the scene's truth: the figures of every suite, one list of marks for each.
 
 The truth is the scene's events, never its targets. Answers are compared word by word, without a judge. A figure of
-many scenes is the mean of its marks; `joined` puts scenes together. Figures are of these drawn scenes only, and not
-comparable with those of the suites that they follow.
-
-What is said is known by its words, the micro-turns in which they begin, and those in which they are broken off.
+many scenes is the weighted mean of its marks. Figures are of these drawn scenes only, and not comparable with those
+of the suites that they follow.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 
-from microturn.interaction_model.native.emission import Words, read_emission
+from microturn.interaction_model.native.emission import Words
 from microturn.interaction_model.native.vocabulary import number_of
-from microturn.interaction_model.training.scene import Due, Moment, Scene
+from microturn.interaction_model.training.conduct import Conduct
+from microturn.interaction_model.training.decision_marks import decision_marks
+from microturn.interaction_model.training.hearing_marks import hearing_marks
+from microturn.interaction_model.training.marks import Mark, Marks
+from microturn.interaction_model.training.scene import MICRO_TURN_MS, USER, Due, Moment, Scene
 from microturn.interaction_model.training.scorers import (
     Span,
     SpokenWord,
     count_error,
-    cue_score,
     off_by_one,
     online_count,
     pauc,
-    reply_latency,
     stop_latency,
     temporal_iou,
 )
-from microturn.interaction_model.training.stage import heard_ms
-
-Marks = Mapping[str, Sequence[float]]
-"""Marks by figure; a figure without an occasion is absent."""
 
 _ANSWERED_WITHIN_S = 0.8
 """How long after other people's talk a word still counts as an answer to it; our choice."""
+_HELD_WITHIN_S = 1.0
+"""How soon after a hum of the user's the assistant's speech has to go on; our choice."""
+_WORDS_APART_S = 0.05
+"""Two words closer than this are said in one go."""
+_LONG_ANSWERS = frozenset({"interruption", "user_backchannel"})
+"""Tasks of which only the first word of an answer is due, so that the others are not called stray."""
+_MINUTE_S = 60
 
 
-def spoken_words(outputs: Sequence[Sequence[int]], own_word_ms: Callable[[str], int]) -> list[SpokenWord]:
-    """Return when the words of emitted tokens are heard: each from its micro-turn on, one after the other.
-
-    Words that are broken off end there; those that have not begun by then are not heard at all.
-    """
-    words: list[SpokenWord] = []
-    free = 0
-    for turn, tokens in enumerate(outputs):
-        emission, now = read_emission(tokens), heard_ms(turn)
-        if emission.hushes and free > now:
-            free = now
-            words = [
-                replace(word, end=min(word.end, now / 1000)) for word in words if 1000 * word.begin < now
-            ]
-        for word in emission.said:
-            begin = max(now, free)
-            free = begin + own_word_ms(word)
-            words.append(SpokenWord(word, begin / 1000, free / 1000))
-    return words
-
-
-def examine(scene: Scene, said: Sequence[SpokenWord]) -> Marks:
-    """Score what was said in a scene; `said` is in order of time, in seconds from the scene's begin."""
-    marks: dict[str, list[float]] = defaultdict(list)
-    for suite in (_answers, _turns, _cues, _repetitions, _action, _events):
-        for figure, mark in suite(scene, said):
-            marks[figure].append(mark)
+def examine(scene: Scene, conduct: Conduct) -> Marks:
+    """Score what was done in a scene."""
+    marks: dict[str, list[Mark]] = defaultdict(list)
+    claims = _claims(scene.due, conduct.said)
+    for figure, value in (
+        *_answers(scene, conduct.said, claims),
+        *_turns(scene, conduct.said),
+        *_repetitions(scene, conduct.said),
+        *_action(scene, conduct.said),
+        *_events(scene, conduct.said),
+    ):
+        marks[figure].append(Mark(value))
+    for figure, mark in (
+        *_stray(scene, conduct.said, claims),
+        *decision_marks(scene, conduct),
+        *hearing_marks(scene, conduct),
+    ):
+        marks[figure].append(mark)
     return marks
 
 
-def joined(scenes: Iterable[Marks]) -> Marks:
-    """Put the marks of several scenes together."""
-    total: dict[str, list[float]] = defaultdict(list)
-    for marks in scenes:
-        for figure, values in marks.items():
-            total[figure] += values
-    return total
-
-
 _Figures = Iterable[tuple[str, float]]
+_Claim = range | None
+"""Places of the words that say something due; None if nothing does."""
 
 
-def _answers(scene: Scene, said: Sequence[SpokenWord]) -> _Figures:
-    """Whether each thing due was said in its window, by kind; and how soon the user was replied to."""
-    claims = _claims(scene.due, said)
-    for due, place in zip(scene.due, claims, strict=True):
+def _answers(scene: Scene, said: Sequence[SpokenWord], claims: Sequence[_Claim]) -> _Figures:
+    """Whether each thing due was said in its window, by kind; how soon; and whether a result was said over the user."""
+    for due, claim in zip(scene.due, claims, strict=True):
         if due.kind != "event":
-            yield f"{due.kind}_hit", float(place is not None)
-        if due.kind == "reply" and place is not None:
-            latency = reply_latency(said[place : place + 1], due.window_ms[0] / 1000)
-            yield "reply_latency_s", latency or 0.0
+            yield f"{due.kind}_hit", float(claim is not None)
+        if due.kind == "reply" and claim is not None:
+            yield "reply_latency_s", said[claim.start].begin - due.window_ms[0] / 1000
+        if due.kind == "result" and claim is not None:
+            yield "result_over_user", float(any(_is_over_user(scene, said[place]) for place in claim))
 
 
 def _turns(scene: Scene, said: Sequence[SpokenWord]) -> _Figures:
@@ -96,31 +82,38 @@ def _turns(scene: Scene, said: Sequence[SpokenWord]) -> _Figures:
         begin, end = _seconds(moment)
         match moment.kind:
             case "pause":
-                yield "pause_taken", _is_spoken_in(said, begin, end)
+                yield "pause_taken", _is_spoken_in(said, begin, _pause_goes_on(scene, moment))
+            case "turn":
+                yield "turn_cut_off", _is_spoken_in(said, begin, end)
             case "others":
                 yield "others_taken", _is_spoken_in(said, begin, end + _ANSWERED_WITHIN_S)
-            case "interruption":
-                yield "stop_latency_s", stop_latency(said, begin)
+            case "interruption" if (latency := stop_latency(said, begin)) > 0:
+                yield "stop_latency_s", latency
             case "backchannel":
-                yield "backchannel_held", float(any(word.begin > end for word in said))
+                goes_on = (word.begin <= end + _HELD_WITHIN_S and word.end > end for word in said)
+                yield "backchannel_held", float(any(goes_on))
 
 
-def _cues(scene: Scene, said: Sequence[SpokenWord]) -> _Figures:
-    """Words that answer no cue and nothing else that is due, by the minute; hits are among `_answers`."""
-    windows = [_window(due) for due in scene.due if due.kind == "cue"]
-    if not windows:
+def _pause_goes_on(scene: Scene, pause: Moment) -> float:
+    """Until when, in seconds, a word is taken for an answer to a pause: the next pause, or the turn's end.
+
+    An answer that comes late is heard when the user already goes on, and cuts them off all the same.
+    """
+    edges = [each.start_ms for each in scene.moments if each.kind == "pause"]
+    edges += [each.end_ms for each in scene.moments if each.kind == "turn"]
+    return min((edge for edge in edges if edge > pause.start_ms), default=pause.end_ms) / 1000
+
+
+def _stray(scene: Scene, said: Sequence[SpokenWord], claims: Sequence[_Claim]) -> Iterable[tuple[str, Mark]]:
+    """Words that say nothing due, by the minute; where cues are listened for these are the false alarms."""
+    if scene.task in _LONG_ANSWERS:
         return
-    others = [due for due in scene.due if due.kind != "cue"]
-    claimed = {
-        place + offset
-        for due, place in zip(others, _claims(others, said), strict=True)
-        if place is not None
-        for offset in range(max(len(answer) for answer in due.answers))
-    }
-    left = [word.begin for place, word in enumerate(said) if place not in claimed]
-    score = cue_score(left, windows, heard_ms(scene.micro_turns - 1) / 1000)
-    if score.false_alarms_per_minute is not None:
-        yield "cue_false_alarms_per_minute", score.false_alarms_per_minute
+    claimed = {place for claim in claims if claim is not None for place in claim}
+    minutes = scene.micro_turns * MICRO_TURN_MS / 1000 / _MINUTE_S
+    rate = Mark((len(said) - len(claimed)) / minutes, minutes)
+    yield "stray_words_per_minute", rate
+    if any(due.kind == "cue" for due in scene.due):
+        yield "cue_false_alarms_per_minute", rate
 
 
 def _repetitions(scene: Scene, said: Sequence[SpokenWord]) -> _Figures:
@@ -154,33 +147,50 @@ def _events(scene: Scene, said: Sequence[SpokenWord]) -> _Figures:
 
 
 def _mark(words: Words, due: Due) -> int:
-    if any(_place_of(answer, words) is not None for answer in due.answers):
+    if any(_holds(words, answer) for answer in due.answers):
         return 2
     return int(any(word in answer for word in words for answer in due.answers))
 
 
-def _claims(dues: Sequence[Due], said: Sequence[SpokenWord]) -> list[int | None]:
-    """For each thing due the place of the first word that says it in time; each word answers one thing at most."""
-    words = tuple(word.word for word in said)
+def _holds(words: Words, answer: Words) -> bool:
+    places = range(len(words) - len(answer) + 1)
+    return any(words[place : place + len(answer)] == answer for place in places)
+
+
+def _claims(dues: Sequence[Due], said: Sequence[SpokenWord]) -> list[_Claim]:
+    """For each thing due the words that first say it in time; each word answers one thing at most."""
     taken: set[int] = set()
-    claims: list[int | None] = []
+    claims: list[_Claim] = []
     for due in dues:
         begin, end = _window(due)
         free = [place for place, word in enumerate(said) if begin <= word.begin <= end and place not in taken]
-        claim = next((place for place in free if _says(words[place:], due)), None)
-        if claim is not None:
-            taken.add(claim)
+        sizes = ((place, _said_from(said, place, due)) for place in free)
+        claim = next((range(place, place + size) for place, size in sizes if size), None)
+        taken.update(claim or ())
         claims.append(claim)
     return claims
 
 
-def _says(words: Words, due: Due) -> bool:
-    return any(words[: len(answer)] == answer for answer in due.answers)
+def _said_from(said: Sequence[SpokenWord], place: int, due: Due) -> int:
+    """How many words from a place on are an answer, the longest there is; 0 if none is."""
+    words = tuple(word.word for word in said[place : place + 1 + max(map(len, due.answers))])
+    fitting = [len(answer) for answer in due.answers if words[: len(answer)] == answer]
+    size = max(fitting, default=0)
+    return 0 if size and _is_longer_number(said, place, size) else size
 
 
-def _place_of(answer: Words, words: Words) -> int | None:
-    places = range(len(words) - len(answer) + 1)
-    return next((place for place in places if words[place : place + len(answer)] == answer), None)
+def _is_longer_number(said: Sequence[SpokenWord], place: int, size: int) -> bool:
+    """Whether a number goes on to another one, as "twenty" to "twenty one"."""
+    after = place + size
+    if after >= len(said) or said[after].begin - said[after - 1].end > _WORDS_APART_S:
+        return False
+    number, longer = (number_of(tuple(word.word for word in said[place:end])) for end in (after, after + 1))
+    return number is not None and longer is not None
+
+
+def _is_over_user(scene: Scene, word: SpokenWord) -> bool:
+    talks = (talk for talk in scene.talks if talk.speaker == USER)
+    return any(1000 * word.begin < talk.end_ms and talk.start_ms < 1000 * word.end for talk in talks)
 
 
 def _is_spoken_in(said: Sequence[SpokenWord], begin: float, end: float) -> float:

@@ -1,0 +1,131 @@
+"""The scenes of an exam, drawn by seed and rendered a few at a time, so that hours of sound need no memory.
+
+Every scene is of the test split: wordings, contents, looks and speakers that are never trained on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from microturn.interaction_model.native.grammar import pack
+from microturn.interaction_model.training.exam_figures import PEOPLE
+from microturn.interaction_model.training.mixing import TASKS
+from microturn.interaction_model.training.real_speech import VARIABLE, speech_data
+from microturn.interaction_model.training.scene import Scene
+from microturn.interaction_model.training.scene_maker import SceneMaker
+from microturn.interaction_model.training.scene_plan import ScenePlan
+from microturn.interaction_model.training.scene_shards import StoredScene
+from microturn.interaction_model.training.scene_sound import dmel_of
+from microturn.interaction_model.training.speakers import Engine
+from microturn.protocols import Samples
+
+SCENES_APART = 10_000
+"""Scenes of one seed and task; our choice."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RenderedScene:
+    """A scene with what the microphone hears of it."""
+
+    scene: Scene
+    sound: Samples
+    """`(N * 3200,)`, 16 kHz."""
+
+    def stored(self) -> StoredScene:
+        """Return it as a network is given it; the targets are in it too, as in training."""
+        scene = self.scene
+        packed = pack(scene.inputs(), scene.targets, dmel_of(self.sound))
+        drawn = ((turn, scene.frames(turn)) for turn in range(scene.micro_turns))
+        films = {turn: pair for turn, pair in drawn if pair is not None}
+        return StoredScene(scene.task, scene.split, scene.seed, packed, films)
+
+
+class SceneRenderer(SceneMaker):
+    """A maker of scenes that gives out their sound too."""
+
+    def rendered(self, task: str, number: int) -> RenderedScene:
+        """Draw a scene of one task, with its sound."""
+        scene = self.scene_of(task, number)
+        return RenderedScene(scene, self._sound.render(scene))
+
+
+@dataclass(frozen=True)
+class ExamPlan:
+    """Which scenes an exam has."""
+
+    mouth: Path
+    """File of the mouth, whose lengths of words scenes and answers keep."""
+    tasks: tuple[str, ...] = tuple(TASKS)
+    scenes: int = 40
+    """Of each task."""
+    engines: tuple[Engine, ...] = (Engine.FLITE,)
+    """Who speaks. By default one that training does not use."""
+    seed: int = 0
+    people: Path | None = None
+    """Folder with recordings of people, for the digits of those who are never trained on."""
+
+    @property
+    def all_tasks(self) -> tuple[str, ...]:
+        """The tasks, with the digits of people if there are recordings of them."""
+        return (*self.tasks, *((PEOPLE,) if self.people else ()))
+
+    @property
+    def synthetic(self) -> ScenePlan:
+        """What the scenes with synthetic voices are made from."""
+        return ScenePlan(self.mouth, split="test", seed=self.seed, engines=self.engines, has_frames=False)
+
+    @property
+    def recorded(self) -> ScenePlan:
+        """What the scenes with people's digits are made from."""
+        return ScenePlan(
+            self.mouth,
+            split="test",
+            seed=self.seed,
+            engines=self.engines,
+            people=self.people,
+            people_share=1.0,
+            has_frames=False,
+        )
+
+
+Load = Callable[[ScenePlan], SceneRenderer]
+
+
+class ExamScenes:
+    """Draws the scenes of a plan; blocks, one thread at a time."""
+
+    def __init__(self, plan: ExamPlan, load: Load = SceneRenderer) -> None:
+        """Load who speaks.
+
+        Raises:
+            SpeechProgramMissingError: a program that speaks is not installed.
+            MicroturnError: something else that the plan names is missing or broken.
+        """
+        self._plan = plan
+        self._made = load(plan.synthetic)
+        self._recorded = load(plan.recorded) if plan.people else None
+
+    def rendered(self, task: str, number: int) -> RenderedScene:
+        """Draw scene `number`, from 0, of a task of the plan."""
+        seed = self._plan.seed * SCENES_APART + number
+        if task == PEOPLE and self._recorded is not None:
+            return self._recorded.rendered("digits", seed)
+        return self._made.rendered(task, seed)
+
+    def batches(self, task: str, size: int) -> Iterator[Sequence[RenderedScene]]:
+        """Yield all scenes of a task, so many at a time."""
+        for first in range(0, self._plan.scenes, size):
+            numbers = range(first, min(first + size, self._plan.scenes))
+            yield [self.rendered(task, number) for number in numbers]
+
+
+def recordings() -> Path | None:
+    """Return the folder with recordings of people that the environment names; None if it names none.
+
+    Raises:
+        SpeechDataMissingError: it names a folder that is not there.
+    """
+    return speech_data() if VARIABLE in os.environ else None
