@@ -21,12 +21,13 @@ from torch import Tensor
 from microturn.interaction_model.native.config import EyesConfig
 from microturn.interaction_model.native.eyes import cut_patches
 from microturn.interaction_model.native.flow_head import SEEN_FRAMES
-from microturn.interaction_model.native.grammar import MEL_BINS, NO_TARGET, Ints, PositionKind
+from microturn.interaction_model.native.grammar import MEL_BINS, NO_TARGET, Bytes, Ints, PositionKind
 from microturn.interaction_model.native.speech_track import MEASURES, NEIGHBOURS
 from microturn.interaction_model.native.vocabulary import Token
 from microturn.interaction_model.native.vocoder_frames import FRAME_SIZE
 from microturn.interaction_model.training.epoch import EpochPlan, Row
 from microturn.interaction_model.training.mixing import STANDING
+from microturn.interaction_model.training.other_ears import heard_otherwise
 from microturn.interaction_model.training.scene import MICRO_TURN_MS
 from microturn.interaction_model.training.scene_shards import MouthTargets, SceneShard, StoredScene
 
@@ -115,8 +116,8 @@ class Collator:
         self.row_tokens = row_tokens
         self._eyes = eyes
 
-    def __call__(self, rows: Sequence[Row]) -> Batch:
-        """Make one batch.
+    def __call__(self, rows: Sequence[Row], random: np.random.Generator | None = None) -> Batch:
+        """Make one batch; with `random` each scene sounds as other ears would hear it.
 
         Raises:
             BadShardError: a shard cannot be read.
@@ -126,18 +127,21 @@ class Collator:
             here = _Here(number)
             for ref in row:
                 scene = self._shards[ref.shard].scene(ref.number)
-                here = canvas.put(here, scene, self._tasks[scene.task])
+                levels = scene.packed.levels
+                levels = heard_otherwise(levels, random) if random else levels
+                here = canvas.put(here, scene, levels, self._tasks[scene.task])
         return canvas.batch(sum(map(len, rows)))
 
 
 def steps_of(
     plan: EpochPlan, collate: Collator, rows: int, accumulate: int, first_step: int
 ) -> Iterator[list[Batch]]:
-    """Yield the micro-batches of each step without end, from a step on."""
+    """Yield the micro-batches of each step without end, from a step on; each is a function of plan and step."""
     step = first_step
     while True:
         drawn = plan.rows(step * rows * accumulate, rows * accumulate)
-        yield [collate(drawn[begin : begin + rows]) for begin in range(0, len(drawn), rows)]
+        random = np.random.default_rng([plan.seed, step])
+        yield [collate(drawn[begin : begin + rows], random) for begin in range(0, len(drawn), rows)]
         step += 1
 
 
@@ -181,7 +185,7 @@ class _Canvas:
         ]
         self._mouth: list[MouthBatch] = [_no_mouth()]
 
-    def put(self, at: _Here, scene: StoredScene, task: int) -> _Here:
+    def put(self, at: _Here, scene: StoredScene, levels: Bytes, task: int) -> _Here:
         """Write a scene, or as many of its whole micro-turns as there is room for; return what is behind it."""
         packed = scene.packed
         turns = int(np.searchsorted(packed.last, self._tokens - at.place))
@@ -199,7 +203,7 @@ class _Canvas:
         self._segments[here] = at.segment
         self._micro_turns[here] = packed.micro_turns[:used] + at.turn
         self._tasks[here] = task
-        self._levels.append(packed.levels[: np.count_nonzero(kinds == PositionKind.AUDIO)])
+        self._levels.append(levels[: np.count_nonzero(kinds == PositionKind.AUDIO)])
         self._patches += [
             cut_patches(pixels, self._eyes).half() for turn, pixels in scene.films.items() if turn < turns
         ]

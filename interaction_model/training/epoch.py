@@ -81,7 +81,7 @@ class EpochPlan:
             raise ValueError("scenes must hold at least one with a weight above 0")
         self._scenes = scenes
         self._row_tokens = row_tokens
-        self._seed = seed
+        self.seed = seed
         self._lengths: list[int] = []
         self._newest: tuple[int, list[Row]] = (-1, [])
 
@@ -106,7 +106,7 @@ class EpochPlan:
         return self._newest[1]
 
     def _drawn(self, number: int) -> list[Row]:
-        rng = np.random.default_rng([self._seed, number])
+        rng = np.random.default_rng([self.seed, number])
         chances = rng.random(len(self._times))
         drawn = [
             ref
