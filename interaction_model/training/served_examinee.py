@@ -127,8 +127,10 @@ class _Notes:
             end = begin_ms + word.end_sample / _SAMPLES_PER_MS
             piece = self.utterances[word.utterance_id].text.split()[word.index]
             begin = self.ends_ms[word.utterance_id]
-            self.said += [SpokenWord(each, begin / 1000, end / 1000) for each in written_words(piece)]
             self.ends_ms[word.utterance_id] = end
+            # A sign of listening takes no floor and answers nothing.
+            if self.utterances[word.utterance_id].source != "backchannel":
+                self.said += [SpokenWord(each, begin / 1000, end / 1000) for each in written_words(piece)]
 
     def _write(self, turn: int, transcript: Transcript) -> None:
         if not transcript.typed:

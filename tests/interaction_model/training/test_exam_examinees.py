@@ -171,6 +171,13 @@ def test_words_are_heard_where_their_sound_is_played() -> None:
         ),
         # 40 ms of the sound before are still to be played.
         3: MicroTurnOutput(3, ahead[:4800], words=(SpokenWord("a", 1, 2400),)),
+        # A sign of listening is nothing that was said.
+        8: MicroTurnOutput(
+            8,
+            ahead[:4800],
+            utterances=(Utterance("b", "Uh-huh", "backchannel"),),
+            words=(SpokenWord("b", 0, 90),),
+        ),
     }
     (conduct,) = ServedExaminee("script", Script(outputs), weaves=True).sit([rendered("quiet")])
     assert [(word.word, round(word.begin, 3), round(word.end, 3)) for word in conduct.said] == [
