@@ -7,7 +7,7 @@ OUT ?= out
 DELEGATIONS ?= 1000
 SEED ?= 1
 
-.PHONY: help setup setup-native talk test check bench bench-delegation bench-tracing bench-tools bench-engines bench-kernels chaos lock clean
+.PHONY: help setup setup-native talk test check bench bench-delegation bench-tracing bench-tools bench-engines bench-kernels bench-native chaos lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
@@ -64,6 +64,9 @@ bench-engines: setup  ## Measure what the engines cost without their model; prin
 
 bench-kernels: setup-native  ## Measure the batch-invariant operators beside PyTorch's own; prints a table.
 	$(BIN)/python -m microturn.kernels.bench
+
+bench-native: setup-native  ## Measure the native model: micro-turns, sessions, memory, the cost of fixed bits; prints tables and JSON.
+	$(BIN)/python tests/benchmarks/bench_native.py
 
 chaos: setup  ## Break everything at once while DELEGATIONS are worked on, and count the broken promises.
 	$(BIN)/python -m tests.chaos --delegations $(DELEGATIONS) --seed $(SEED)
