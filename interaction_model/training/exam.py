@@ -24,6 +24,7 @@ from microturn.interaction_model.training.scorers import (
     off_by_one,
     online_count,
     pauc,
+    reply_latency,
     stop_latency,
     temporal_iou,
 )
@@ -71,7 +72,8 @@ def _answers(scene: Scene, said: Sequence[SpokenWord], claims: Sequence[_Claim])
         if due.kind != "event":
             yield f"{due.kind}_hit", float(claim is not None)
         if due.kind == "reply" and claim is not None:
-            yield "reply_latency_s", said[claim.start].begin - due.window_ms[0] / 1000
+            latency = reply_latency(said[claim.start : claim.stop], due.window_ms[0] / 1000)
+            yield "reply_latency_s", latency or 0.0
         if due.kind == "result" and claim is not None:
             yield "result_over_user", float(any(_is_over_user(scene, said[place]) for place in claim))
 
