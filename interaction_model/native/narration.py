@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from microturn.interaction_model.native.renderer import DELAY_SAMPLES
-from microturn.interaction_model.native.vocabulary import WORDS, written_words
+from microturn.interaction_model.native.sayable import SayableWord, sayable_words
 from microturn.interaction_model.native.vocoder_frames import FRAME_SAMPLES, TURN_FRAMES
 from microturn.protocols import SpokenWord, Utterance, UtteranceSource, WovenText
 
@@ -22,16 +22,14 @@ BEGIN_WITHIN = 25
 GO_ON_WITHIN = 5
 """Micro-turns in which a result that was begun must go on: 1 s."""
 
-_KNOWN = frozenset(WORDS)
-
 
 @dataclass(frozen=True, slots=True)
 class _Result:
     """A result that was handed in and not said to its end."""
 
     woven: WovenText
-    words: tuple[tuple[str, int | None], ...]
-    """Each word of the vocabulary that is left, and the place in the text of what it ends; None within a number."""
+    words: tuple[SayableWord, ...]
+    """Those that are left."""
     since: int
     """The micro-turn in which it was handed in, or its last word was given to the mouth."""
     utterance_id: str = ""
@@ -81,7 +79,7 @@ class Narration:
 
     def given(self, woven: Iterable[WovenText], turn: int) -> Narration:
         """Take in results that are handed to the network."""
-        new = tuple(_Result(each, _vocabulary_words(each.text), turn) for each in woven)
+        new = tuple(_Result(each, sayable_words(each.text), turn) for each in woven)
         return replace(self, results=self.results + new)
 
     def saying(self, words: Sequence[str], turn: int, *, backchannel: bool = False) -> Narration:
@@ -163,12 +161,3 @@ class Narration:
         utterance = Utterance(f"utterance-{self.names}", " ".join(words), source)
         new = [_Sounding(utterance, n, n == len(words) - 1, opens=n == 0) for n in range(len(words))]
         return replace(self, names=self.names + 1, sounding=(*self.sounding, *new))
-
-
-def _vocabulary_words(text: str) -> tuple[tuple[str, int | None], ...]:
-    """The words that the network can say of a text, and which of `text.split()` ends with each."""
-    found: list[tuple[str, int | None]] = []
-    for index, piece in enumerate(text.split()):
-        words = [word for word in written_words(piece) if word in _KNOWN]
-        found += [(word, index if n == len(words) - 1 else None) for n, word in enumerate(words)]
-    return tuple(found)

@@ -1,6 +1,7 @@
 """What waits to be read: typed lines and results, so many words a micro-turn that no step becomes long.
 
-Words outside the vocabulary are read as `Token.UNKNOWN`: the network knows that something stood there.
+Typed words outside the vocabulary are read as `Token.UNKNOWN`: the network knows that something stood there. Of
+results only what can be said is read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 from microturn.interaction_model.native.emission import Words
 from microturn.interaction_model.native.grammar import Inputs
+from microturn.interaction_model.native.sayable import sayable_words
 from microturn.interaction_model.native.vocabulary import written_words
 
 READ_WORDS = 24
@@ -27,7 +29,7 @@ class Reading:
     def given(self, lines: Iterable[str], items: Iterable[str]) -> Reading:
         """Return it with new lines and results behind; a result too long for one micro-turn becomes several."""
         words = tuple(word for line in lines for word in written_words(line))
-        parts = tuple(part for item in items for part in _parts(written_words(item)))
+        parts = tuple(part for item in items for part in _parts(_words(item)))
         return Reading(self.text + words, self.items + parts)
 
     def next(self, patches: int) -> tuple[Inputs, Reading]:
@@ -41,6 +43,10 @@ class Reading:
             count += 1
         inputs = Inputs(patches, text, self.items[:count])
         return inputs, Reading(self.text[READ_WORDS:], self.items[count:])
+
+
+def _words(result: str) -> Words:
+    return tuple(word for word, _ in sayable_words(result))
 
 
 def _parts(words: Words) -> list[Words]:

@@ -232,7 +232,7 @@ def test_more_text_than_a_micro_turn_reads_waits_for_the_next() -> None:
         first = MicroTurnInput(0, sound(0), text=("hello " * 30,), woven=woven)
         model.step([(session, MicroTurnInput(turn, sound(turn)) if turn else first)])
         lengths.append(session.state.length)
-    assert np.diff(lengths).tolist() == [5 + 1 + 24, 5 + 1 + 6, 5 + 2 + 24, 5 + 2 + 6 + 2 + 3]
+    assert np.diff(lengths).tolist() == [5 + 1 + 24, 5 + 1 + 6, 5 + 2 + 24, 5 + 2 + 6 + 2 + 2]
 
 
 def test_a_session_stands_in_a_step_once(model: NativeModel) -> None:
