@@ -36,7 +36,7 @@ def lines(sheets: Sequence[Sheet], about: Mapping[str, Any]) -> Iterator[str]:
     by_task = ((figure, task) for task, own in _by_task(sheets).items() for figure in own)
     for figure, task in chain(((figure, None) for figure in figures), by_task):
         for sheet in sheets:
-            if (line := _line(sheet, figure, task)) is not None:
+            if (line := _line(sheet, sheets, figure, task)) is not None:
                 yield json.dumps(line)
 
 
@@ -55,7 +55,9 @@ def _table(
     for sheet in sheets:
         table.add_column(sheet.name)
     for figure in figures:
-        cells = [_cell(sheet, figure, task) for sheet in sheets]
+        if not any(sheet.figure(figure, task) for sheet in sheets):
+            continue
+        cells = [_cell(sheet, sheets, figure, task) for sheet in sheets]
         table.add_row(figure.title, *([_goal(figure)] if has_goals else []), *cells)
     return table
 
@@ -75,21 +77,23 @@ def _has_one_title(figure: Figure) -> bool:
     return sum(each.key == figure.key for each in (*GOALS, *OTHERS)) == 1
 
 
-def _cell(sheet: Sheet, figure: Figure, task: str | None) -> str:
+def _cell(sheet: Sheet, sheets: Sequence[Sheet], figure: Figure, task: str | None) -> str:
     found = sheet.figure(figure, task)
     if found is None:
-        return NOT_POSSIBLE if _is_impossible(sheet, figure, task) else "-"
+        return NOT_POSSIBLE if _is_impossible(sheet, sheets, figure, task) else "-"
     low, high = (figure.shown(edge).split(" ")[0].removesuffix("/min") for edge in (found.low, found.high))
     text = f"{figure.shown(found.value)} [dim]({low}..{high}) {found.marks}[/dim]"
     is_met = figure.is_met(found) if task is None else None
     return text if is_met is None else f"[{'green' if is_met else 'red'}]{text}[/]"
 
 
-def _is_impossible(sheet: Sheet, figure: Figure, task: str | None) -> bool:
-    if figure.key in sheet.impossible or task in sheet.impossible:
+def _is_impossible(sheet: Sheet, sheets: Sequence[Sheet], figure: Figure, task: str | None) -> bool:
+    """Whether an examinee cannot do this by how it is made, or none of the tasks in which others have marks of it."""
+    if figure.key in sheet.impossible:
         return True
-    # A figure that only tasks give which were not asked for.
-    return bool(sheet.impossible) and figure.key not in sheet.marked()
+    tasks = {each for other in sheets for each in other.tasks if figure.key in other.marked(each)}
+    asked = tasks if task is None else {task}
+    return bool(asked) and asked <= sheet.impossible
 
 
 def _goal(figure: Figure) -> str:
@@ -98,11 +102,11 @@ def _goal(figure: Figure) -> str:
     return f"{'<=' if figure.at_least is None else '>='} {figure.shown(figure.goal)}"
 
 
-def _line(sheet: Sheet, figure: Figure, task: str | None) -> dict[str, Any] | None:
+def _line(sheet: Sheet, sheets: Sequence[Sheet], figure: Figure, task: str | None) -> dict[str, Any] | None:
     found = sheet.figure(figure, task)
     named = {"examinee": sheet.name, "figure": figure.key, "tasks": [task] if task else list(figure.tasks)}
     if found is None:
-        return {**named, "value": None} if _is_impossible(sheet, figure, task) else None
+        return {**named, "value": None} if _is_impossible(sheet, sheets, figure, task) else None
     measured = {
         "value": round(found.value, 4),
         "low": round(found.low, 4),

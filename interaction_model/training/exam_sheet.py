@@ -27,12 +27,14 @@ class Sheet:
         self._examinee = examinee
         self._most = scenes
         self._marks: dict[str, list[Marks]] = defaultdict(list)
+        self._found: dict[tuple[Figure, str | None], Estimate | None] = {}
 
     def take(self, task: str, scenes: Sequence[RenderedScene]) -> None:
         """Let the examinee sit some scenes of a task, and score it; blocks."""
         left = self._most - len(self._marks[task])
         if task in self.impossible or left <= 0:
             return
+        self._found.clear()
         asked = scenes[:left]
         for rendered, conduct in zip(asked, self._examinee.sit(asked), strict=True):
             marks = dict(examine(rendered.scene, conduct))
@@ -52,9 +54,14 @@ class Sheet:
 
     def figure(self, figure: Figure, task: str | None = None) -> Estimate | None:
         """Estimate a figure, from a task or from all tasks that it covers; None without marks."""
-        tasks = [each for each in self.tasks if figure.covers(each)] if task is None else [task]
+        if (figure, task) not in self._found:
+            self._found[figure, task] = self._estimate(figure, task)
+        return self._found[figure, task]
+
+    def _estimate(self, figure: Figure, task: str | None) -> Estimate | None:
         if figure.key in self.impossible:
             return None
+        tasks = [each for each in self.tasks if figure.covers(each)] if task is None else [task]
         scenes = [marks for each in tasks for marks in self._marks.get(each, ())]
         return estimate(figure.key, figure.statistic, scenes)
 

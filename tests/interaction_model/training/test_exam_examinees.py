@@ -115,10 +115,8 @@ def test_okay_is_said_once_after_each_sound() -> None:
         sound[begin * INPUT_SAMPLES : end * INPUT_SAMPLES] = 0.1
     scene = replace(rendered("quiet").scene, micro_turns=40)
     (conduct,) = OkayExaminee(estimated_word_ms).sit([RenderedScene(scene, sound)])
-    assert [(word.word, word.begin) for word in conduct.said] == [
-        ("okay", pytest.approx(2.2)),
-        ("okay", pytest.approx(4.6)),
-    ]
+    assert [word.word for word in conduct.said] == ["okay", "okay"]
+    assert [word.begin for word in conduct.said] == pytest.approx([2.2, 4.6])
     assert not conduct.heard and not conduct.tasks
 
 
@@ -248,7 +246,13 @@ def test_the_report_tells_ceiling_floor_and_what_is_not_possible() -> None:
     shown = {str(table.title): table for table in tables(sheets)}
     cells = dict(zip(shown["goals"].columns[0].cells, shown["goals"].columns[4].cells, strict=True))
     assert cells["repetitions: count right within one"] == NOT_POSSIBLE
-    assert "cut-offs at pauses in stories" not in shown["thinking_pause"].columns[0].cells
+    # What did not happen is not called impossible, and no row is empty.
+    other = {
+        name: list(column.cells) for name, column in zip("ftsb", shown["other figures"].columns, strict=True)
+    }
+    assert other["b"][other["f"].index("reply after")] == "-"
+    assert other["b"][other["f"].index("repetitions: error of the count")] == NOT_POSSIBLE
+    assert "cut-offs at pauses in stories" not in other["f"]
     told = "\n".join(lines(sheets, {"seed": 0}))
     assert '"examinee": "blind", "figure": "count_obo", "tasks": [], "value": null' in told
     assert '"examinee": "blind", "figure": "delegated_exactly", "tasks": [], "value": null' in told
