@@ -126,6 +126,11 @@ def test_a_tool_of_ones_own_answers_by_its_phrase(talk: Talk) -> None:
     assert listener.heard == ["One moment.", "There are seven seats left in the library."]
 
 
+def test_the_few_words_that_the_native_model_hands_over_are_answered_without_a_model(talk: Talk) -> None:
+    listener = talk("weather london today?")
+    assert listener.heard[-1] == "In the sample data, it is 14 degrees in London, with light drizzle."
+
+
 def test_lines_that_come_at_once_are_answered_one_after_the_other(talk: Talk) -> None:
     listener = talk("hello", "How many seats are left in the attic?", "", "thanks", tools=[seats])
     assert listener.heard == [
