@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from native_figures import Rows, Variant, taking_turns
 from native_library import Attend, LibraryDecoder, attend_by_hand, attend_fused
-from native_stage import TOKENS_A_MINUTE, random_embeddings
+from native_stage import TOKENS_A_MINUTE, Returning, random_embeddings
 from torch import Tensor
 
 from microturn.interaction_model.native.cache import SessionState
@@ -69,16 +69,14 @@ class Pair:
             )
 
     def variants(self, tokens: Tensor) -> dict[str, Variant]:
-        """The same step both ways, from the same place again and again."""
-        here, length = self.state.snapshot(), self.library.length
-        inputs = self.library.convolution_inputs()
-        back = partial(self.library.rewind, length, inputs)
+        """The same step both ways, over and over; ours goes on by a token each time, see `Returning`."""
+        back = partial(self.library.rewind, self.library.length, self.library.convolution_inputs())
         others = {
             name: Variant(partial(self._by_library, attend, tokens), back)
             for name, attend in ALTERNATIVES.items()
         }
         ours = partial(self.ours.advance, [self.state], [tokens])
-        return {"ours": Variant(ours, partial(self.state.rewind, here)), **others}
+        return {"ours": Variant(ours, Returning(self.ours, self.state)), **others}
 
     def _by_library(self, attend: Attend, tokens: Tensor) -> None:
         self.library.attend = attend

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from native_figures import Rows, Variant, slope, taking_turns
-from native_stage import FIRST_TURN, Stage, given
+from native_stage import FIRST_TURN, Returning, Stage, given
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -81,10 +81,12 @@ def slopes(rows: Rows) -> Rows:
 def _variants(
     stage: Stage, session: NativeSession, config: BackboneConfig, context: int
 ) -> dict[str, Variant]:
-    here, silence = session.snapshot(), given(FIRST_TURN)
+    silence = given(FIRST_TURN)
     dense = [DenseLayer.random(config, layer, context) for layer in range(config.layers)]
     return {
-        "step": Variant(lambda: stage.model.step([(session, silence)]), lambda: session.rewind(here)),
+        "step": Variant(
+            lambda: stage.model.step([(session, silence)]), Returning(stage.model.decoder, session.state)
+        ),
         "attention": Variant(lambda: [layer.attend() for layer in dense]),
         "read": Variant(lambda: [layer.read() for layer in dense]),
     }

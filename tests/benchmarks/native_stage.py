@@ -100,6 +100,28 @@ def pretend_past(decoder: Decoder, state: SessionState, context: int) -> None:
         decoder.cache.evict([state])
 
 
+class Returning:
+    """Takes a session back to where it was, one token further each time.
+
+    The kernels keep masks of places that they have seen. A session that goes on never comes to the same place again,
+    so one that is measured must not either.
+    """
+
+    def __init__(self, decoder: Decoder, state: SessionState) -> None:
+        self._decoder, self._state = decoder, state
+        self._here = state.snapshot()
+
+    def __call__(self) -> None:
+        self._state.rewind(self._here)
+        move_on(self._decoder, self._state)
+        self._here = self._state.snapshot()
+
+
+def move_on(decoder: Decoder, state: SessionState) -> None:
+    """Let a session grow by one token that was never computed."""
+    pretend_past(decoder, state, state.length + 1)
+
+
 def random_embeddings(tokens: int, like: Tensor) -> Tensor:
     """`(tokens, C)` of the dtype and width of `like (1, C)`, normed as embeddings are."""
     drawn = torch.randn(tokens, like.shape[1], generator=torch.Generator().manual_seed(SEED))

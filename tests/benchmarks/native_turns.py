@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from native_figures import Rows, Spans
-from native_stage import FIRST_TURN, HEARD, SAID, TOKENS_A_MINUTE, Stage, given, pictures, sound
+from native_stage import FIRST_TURN, HEARD, SAID, TOKENS_A_MINUTE, Stage, given, move_on, pictures, sound
 
 from microturn.interaction_model.native.emission import MAX_OUTPUT_TOKENS
 from microturn.interaction_model.native.grammar import AUDIO_TOKENS
@@ -15,7 +15,10 @@ from microturn.interaction_model.native.session import NativeSession
 from microturn.protocols import MicroTurnInput
 
 BURST = 3
-"""Micro-turns of a case before its sessions go back to where they were; a rewind reaches 256 tokens."""
+APART = 7
+"""Tokens by which sessions in one step differ, as sessions do."""
+"""Micro-turns of a case before its sessions go back to where they were; a rewind reaches 256 tokens. They go on by one
+token each time, as kernels keep masks of places that they have seen."""
 SILENT_POSITIONS = AUDIO_TOKENS + 1
 SEEING_POSITIONS = SILENT_POSITIONS + 12
 """With the patches of 160 x 120 pixels; larger pictures are made as small."""
@@ -96,7 +99,7 @@ def one_session(stage: Stage, rounds: int) -> Rows:
 def several_sessions(stage: Stage, rounds: int, most: int = 4) -> Rows:
     """1 to 4 sessions in one step, each with ten minutes of its own."""
     found = kinds()
-    sessions = tuple(stage.opened(str(n), 10 * TOKENS_A_MINUTE) for n in range(most))
+    sessions = tuple(stage.opened(str(n), 10 * TOKENS_A_MINUTE + APART * n) for n in range(most))
     cases = [
         Case(f"{count} x {name}", found[name], sessions[:count], Spans())
         for name in ("silent", SEEING)
@@ -130,6 +133,7 @@ def _burst(stage: Stage, case: Case, spans: Spans) -> None:
         _check(case, grown, heard)
     for session, place in zip(case.sessions, before, strict=True):
         session.rewind(place)
+        move_on(stage.model.decoder, session.state)
 
 
 def _check(case: Case, grown: Sequence[int], heard: Sequence[bool]) -> None:
