@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from microturn.interaction_model.native.checkpoint import load
 from microturn.interaction_model.native.voice_file import load_mouth
 from microturn.interaction_model.training._errors import NoScenesError, RunExistsError
 from microturn.interaction_model.training.curves import read_curves
@@ -47,6 +48,9 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Length of this call.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps in all, those before included.")] = None,
     fall: Annotated[float, typer.Option(help="Last share in which the learning rate falls to 0.")] = 0.0,
+    begin: Annotated[
+        Path | None, typer.Option(help="Network to begin with, of whatever size; else one is drawn.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest state.")] = False,
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = DEFAULT.seed,
     device: Annotated[str, typer.Option(help="`cpu` or `cuda`.")] = DEFAULT.device,
@@ -79,7 +83,8 @@ def train(
         saving=SavingConfig(checkpoint_minutes=save_minutes, evaluate_minutes=look_minutes),
     )
     torch.set_num_threads(threads)
-    trainer = Trainer(put_together(config, data, mouth=load_mouth(mouth) if mouth else None), out)
+    network = load(begin).float() if begin else None
+    trainer = Trainer(put_together(config, data, network, load_mouth(mouth) if mouth else None), out)
     if resume:
         trainer.resume()
     elif trainer.states.files():

@@ -28,6 +28,7 @@ from microturn.interaction_model.native.vocoder_frames import FRAME_SIZE
 from microturn.interaction_model.training.epoch import EpochPlan, Row
 from microturn.interaction_model.training.mixing import STANDING
 from microturn.interaction_model.training.other_ears import heard_otherwise
+from microturn.interaction_model.training.phonemes import heard_phonemes
 from microturn.interaction_model.training.scene import MICRO_TURN_MS
 from microturn.interaction_model.training.scene_shards import MouthTargets, SceneShard, StoredScene
 
@@ -75,6 +76,10 @@ class Batch:
     patches: Tensor
     """(P, frames, patch, patch, 3) float16, normed: of all positions of patches, row by row."""
     mouth: MouthBatch
+    phonemes: Tensor
+    """(N,) int64: of what the user says, row by row; see `phonemes.heard_phonemes`."""
+    phoneme_counts: Tensor
+    """(B,) int64: how many each row has."""
     scenes: int
 
     @property
@@ -184,6 +189,7 @@ class _Canvas:
             torch.zeros(0, eyes.frames, eyes.patch, eyes.patch, 3, dtype=torch.float16)
         ]
         self._mouth: list[MouthBatch] = [_no_mouth()]
+        self._phonemes: list[list[int]] = [[] for _ in range(rows)]
 
     def put(self, at: _Here, scene: StoredScene, levels: Bytes, task: int) -> _Here:
         """Write a scene, or as many of its whole micro-turns as there is room for; return what is behind it."""
@@ -203,6 +209,7 @@ class _Canvas:
         self._segments[here] = at.segment
         self._micro_turns[here] = packed.micro_turns[:used] + at.turn
         self._tasks[here] = task
+        self._phonemes[at.row] += heard_phonemes(packed.targets[:used])
         self._levels.append(levels[: np.count_nonzero(kinds == PositionKind.AUDIO)])
         self._patches += [
             cut_patches(pixels, self._eyes).half() for turn, pixels in scene.films.items() if turn < turns
@@ -224,6 +231,8 @@ class _Canvas:
             levels=torch.from_numpy(np.concatenate(self._levels)),
             patches=torch.cat(self._patches),
             mouth=MouthBatch(*(torch.cat(parts) for parts in zip(*self._mouth, strict=True))),
+            phonemes=torch.tensor([each for row in self._phonemes for each in row], dtype=torch.int64),
+            phoneme_counts=torch.tensor([len(row) for row in self._phonemes]),
             scenes=scenes,
         )
 

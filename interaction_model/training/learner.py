@@ -28,6 +28,8 @@ class StepResult:
     """Weighted mean of cross-entropies, in nats; not a number if it was not finite."""
     mouth: float | None
     """Mean flow loss; None without speech."""
+    phonemes: float | None
+    """Mean loss of a phoneme of the user, in nats; None without any."""
     norm: float
     """Of the gradients before they were cut."""
     rate: float
@@ -53,33 +55,36 @@ class Learner:
         self.trainee.train()
         rate = set_rate(self.optimizer, self._config.optimizer, schedule, step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, mouth = self._descend(batches, step)
+        loss, mouth, phonemes = self._descend(batches, step)
         longest = self._config.optimizer.longest_gradient
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, longest))
-        is_finite = bool(np.isfinite(loss) and np.isfinite(norm) and np.isfinite(mouth or 0.0))
+        is_finite = bool(np.isfinite([loss, norm, mouth or 0.0, phonemes or 0.0]).all())
         busiest = None
         if is_finite:
             self.optimizer.step()
             busiest = self._balance.step()
         else:
             self._balance.forget()
-        return StepResult(loss, mouth, norm, rate, not is_finite, busiest)
+        return StepResult(loss, mouth, phonemes, norm, rate, not is_finite, busiest)
 
-    def _descend(self, batches: Sequence[Batch], step: int) -> tuple[float, float | None]:
-        """Add up gradients of the mean over all micro-batches; return both mean losses."""
+    def _descend(self, batches: Sequence[Batch], step: int) -> tuple[float, float | None, float | None]:
+        """Add up gradients of the means over all micro-batches; return them: tokens, mouth and phonemes."""
         moved = [batch.to(self._config.device) for batch in batches]
         weight = float(sum(self._objective.position_weights(batch).sum() for batch in moved))
         spoken = sum(len(batch.mouth.positions) for batch in moved) if self.trainee.mouth is not None else 0
-        tokens = mouth = 0.0
+        heard = sum(len(batch.phonemes) for batch in moved)
+        tokens = mouth = phonemes = 0.0
         for number, batch in enumerate(moved):
             with self._autocast():
                 found = self._objective(self.trainee, batch, self._random(step, number))
             mean = found.tokens / weight
-            total = mean + self._config.weights.mouth * found.mouth / max(1, spoken)
-            total.backward()
+            weights = self._config.weights
+            total = mean + weights.mouth * found.mouth / max(1, spoken)
+            (total + weights.phonemes * found.phonemes / max(1, heard)).backward()
             tokens += float(mean.detach())
             mouth += float(found.mouth.detach()) / max(1, spoken)
-        return tokens, mouth if spoken else None
+            phonemes += float(found.phonemes.detach()) / max(1, heard)
+        return tokens, mouth if spoken else None, phonemes if heard else None
 
     def _autocast(self) -> torch.autocast:
         device = torch.device(self._config.device).type

@@ -1,4 +1,4 @@
-"""What is made small: the loss of the next output token, and the flow loss of the mouth.
+"""What is made small: the loss of the next output token, that of the user's phonemes, and the flow loss of the mouth.
 
 Silence is by far the most frequent answer. Its positions count less, so that a step's gradient is not made of them
 alone; but a network trained with weights by class would believe silence to be rarer than it is, and speak too often.
@@ -22,6 +22,7 @@ from microturn.interaction_model.native.grammar import NO_TARGET, PositionKind
 from microturn.interaction_model.native.network import Network
 from microturn.interaction_model.native.vocabulary import WORDS, Token, heard_token, said_token
 from microturn.interaction_model.training.batches import Batch
+from microturn.interaction_model.training.phonemes import PhonemeHead
 from microturn.interaction_model.training.train_config import LossWeights
 
 PAST_NOISE = 0.15
@@ -30,12 +31,13 @@ errors too. Our choice, the same as where the mouth is trained alone."""
 
 
 class Trainee(nn.Module):
-    """All that a run trains: the network, and the flow head if it is trained along."""
+    """All that a run trains: the network, the flow head if it is trained along, and what only training needs."""
 
     def __init__(self, network: Network, mouth: FlowHead | None) -> None:
         super().__init__()
         self.network = network
         self.mouth = mouth
+        self.phonemes = PhonemeHead(network.config.backbone.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Loss:
     """Scalar: sum of flow losses over the micro-turns in which the assistant speaks."""
     spoken: int
     """Such micro-turns."""
+    phonemes: Tensor
+    """Scalar: sum of losses over the user's phonemes, in nats."""
 
 
 class Objective(nn.Module):
@@ -85,6 +89,7 @@ class Objective(nn.Module):
             weight=weights.sum(),
             mouth=mouth_loss(trainee.mouth, hidden, batch, random),
             spoken=len(batch.mouth.positions) if trainee.mouth is not None else 0,
+            phonemes=phoneme_loss(trainee.phonemes, hidden, batch),
         )
 
 
@@ -123,6 +128,14 @@ def mouth_loss(mouth: FlowHead | None, hidden: Tensor, batch: Batch, random: tor
     noise = torch.randn(target.shape, generator=random).to(target)
     time = torch.rand(len(target), generator=random).to(target)
     return mouth.loss(target, context, noise, time) * len(target)
+
+
+def phoneme_loss(head: PhonemeHead, hidden: Tensor, batch: Batch) -> Tensor:
+    """The sum of losses over the user's phonemes; 0 where nothing is said."""
+    if not len(batch.phonemes):
+        return hidden.new_zeros((), dtype=torch.float32)
+    is_sound = batch.kinds == PositionKind.AUDIO
+    return head.loss(hidden[is_sound], is_sound.sum(1).tolist(), batch.phonemes, batch.phoneme_counts)
 
 
 def weight_table(weights: LossWeights) -> Tensor:

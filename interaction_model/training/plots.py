@@ -45,7 +45,11 @@ def _panels(records: Sequence[Record]) -> list[_Panel]:
                 ("held out", "held_out", ("loss",)),
             ],
         ),
-        _Panel("Flow loss of the mouth", "squared error", [("training", "train", ("mouth",))]),
+        _Panel(
+            "Learned beside",
+            "nats a phoneme; squared error",
+            [("the user's phonemes", "train", ("phonemes",)), ("flow of the mouth", "train", ("mouth",))],
+        ),
         _Panel("Words right, answers given", "share", _by_task(tasks, "held_out", "words")),
         _Panel("Silence kept, answers given", "share", _by_task(tasks, "held_out", "silence")),
         _Panel("Words said in time, free run", "share", _by_task(tasks, "free_run", "said", "hit_rate")),

@@ -45,14 +45,17 @@ class RunParts:
 
 
 def put_together(
-    config: TrainConfig, data: Path, sizes: NetworkConfig | None = None, mouth: Mouth | None = None
+    config: TrainConfig,
+    data: Path,
+    network: Network | NetworkConfig | None = None,
+    mouth: Mouth | None = None,
 ) -> RunParts:
-    """Read what data there are, and draw the weights.
+    """Read what data there are, and draw the weights unless they are given.
 
     Args:
         config: the run.
         data: a folder whose folder `train` holds scenes in shards.
-        sizes: of the network; those of the preset if None.
+        network: what is trained on, or the sizes of one to draw; those of the preset if None.
         mouth: what it will speak with, trained already.
 
     Raises:
@@ -60,7 +63,7 @@ def put_together(
         BadConfigError: there is no such preset, or the mouth was made for a network of another width.
         BadShardError: a file cannot be read.
     """
-    sizes = sizes or preset(config.preset)
+    sizes = network.config if isinstance(network, Network) else network or preset(config.preset)
     if mouth is not None:
         expect_fits(mouth, sizes)
     shards = open_shards(data / TRAINING_DATA)
@@ -72,7 +75,8 @@ def put_together(
     collate = Collator(shards, tasks, tokens, sizes.eyes)
     has_frames = any(entry.spoken for entry in scenes.values())
     torch.manual_seed(config.seed)
-    trainee = Trainee(Network(sizes), mouth.flow if mouth is not None and has_frames else None)
+    drawn = network if isinstance(network, Network) else Network(sizes)
+    trainee = Trainee(drawn, mouth.flow if mouth is not None and has_frames else None)
     return RunParts(
         config=config,
         learner=Learner(trainee, config),

@@ -61,6 +61,8 @@ class LossWeights:
     """DELEGATE, END_DELEGATE, CANCEL, BACKCHANNEL and HUSH."""
     mouth: float = 0.2
     """The flow loss, against the mean over positions."""
+    phonemes: float = 0.3
+    """The mean over the user's phonemes, likewise."""
 
 
 @dataclass(frozen=True, kw_only=True)

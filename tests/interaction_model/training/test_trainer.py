@@ -324,6 +324,14 @@ def test_a_mouth_is_trained_along_and_written_beside_its_network(data: Path, tmp
     assert changed == {"flow"}
 
 
+def test_a_run_can_begin_with_a_network_that_was_trained_before(data: Path) -> None:
+    torch.manual_seed(5)
+    network = Network(small_network())
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    trainee = put_together(small_config(seed=1), data, network).learner.trainee
+    assert all(torch.equal(value, before[name]) for name, value in trainee.network.state_dict().items())
+
+
 def test_a_mouth_of_another_width_is_refused(data: Path) -> None:
     mouth = Mouth(FlowHeadConfig(condition=48))
     with pytest.raises(BadConfigError, match="the network's width 32, got 48"):
@@ -453,7 +461,7 @@ def test_the_command_line_trains_goes_on_and_draws(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        command_line, "put_together", lambda config, folder, mouth: small_parts(folder, config)
+        command_line, "put_together", lambda config, folder, network, mouth: small_parts(folder, config)
     )
     told = ["train", "--data", str(data), "--out", str(tmp_path), "--threads", "1", "--micro-turns", "30"]
     told += ["--rows", "1"]
