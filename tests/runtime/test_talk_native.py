@@ -15,24 +15,35 @@ pytest.importorskip("torch", reason="the native model needs the extra [native]")
 from microturn.interaction_model.cascade.recognizer import MoonshineRecognizer
 from microturn.interaction_model.native import loader
 from microturn.interaction_model.native.checkpoint import NETWORK_FILE, save
-from microturn.interaction_model.native.vocabulary import written_words
+from microturn.interaction_model.native.vocabulary import Token, written_words
 from microturn.interaction_model.native.voice_file import MOUTH_FILE, save_mouth
 from microturn.interaction_model.training.audio_rate import at_input_rate
 from microturn.interaction_model.training.mouth_exam import edits
 from microturn.kernels import NativeExtraMissingError
 from microturn.protocols import INPUT_RATE_HZ, UserError
 from microturn.runtime import interaction_models
+from microturn.runtime.assistant import Assistant
 from microturn.runtime.bus import EmbeddedServer
 from microturn.runtime.clock import VirtualClock
 from microturn.runtime.commands.options import split_models
+from microturn.runtime.events import Delegated, ReceiptIssued, SpeechBegan, SpeechEnded
 from microturn.runtime.host import Host
 from microturn.runtime.ingress import Ingress
 from microturn.runtime.interaction_models import choose_interaction_model
 from microturn.runtime.session import Session
-from microturn.runtime.testing import ScriptedBackground
+from microturn.runtime.testing import Listener, ScriptedBackground
 from microturn.weights import locate
-from tests.interaction_model.native.small_models import picture, small_model, small_mouth, small_network
+from tests.interaction_model.native.small_models import (
+    ScriptedEmitter,
+    hear,
+    picture,
+    say,
+    small_model,
+    small_mouth,
+    small_network,
+)
 from tests.runtime.conftest import Run
+from tests.runtime.test_assistant import model_that_is_down
 from tests.runtime.test_cli import assert_clear, noise, write
 
 pytestmark = [pytest.mark.redis, pytest.mark.anyio]
@@ -130,6 +141,30 @@ def test_one_option_names_what_speaks_and_what_reasons(
 def test_an_unknown_interaction_model_is_answered_with_the_known_ones() -> None:
     with pytest.raises(UserError, match="cascade, native"):
         choose_interaction_model("llama")
+
+
+def test_what_it_hands_over_is_worked_on_and_said_in_its_own_words(
+    home: Path, redis_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    script = {
+        3: [Token.DELEGATE, *hear("weather", "london", "today"), Token.END_DELEGATE],
+        24: say("it", "is", "fourteen", "degrees", "in", "london"),
+    }
+    model, listener = small_model(), Listener()
+    model._emitter = ScriptedEmitter(model, script)
+    assistant = Assistant(
+        redis_url=redis_server.url, load_model=lambda: model, open_engine=model_that_is_down
+    )
+    recording = write(tmp_path / "person.wav", noise(7.0, level=0.01))
+    assistant.talk(recording, fast=True, observers=[listener])
+    assert [event.intent for event in listener.seen(Delegated)] == ["weather london today"]
+    (began,) = listener.seen(SpeechBegan)
+    assert (began.text, began.source) == (
+        "In the sample data, it is 14 degrees in London, with light drizzle.",
+        "woven",
+    )
+    assert [event.words_heard for event in listener.seen(SpeechEnded)] == [len(began.text.split())]
+    assert listener.seen(ReceiptIssued)[-1].receipt.state == "heard"
 
 
 async def test_what_a_camera_shows_reaches_the_eyes_of_the_model() -> None:
