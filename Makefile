@@ -7,7 +7,7 @@ OUT ?= out
 DELEGATIONS ?= 1000
 SEED ?= 1
 
-.PHONY: help setup setup-native talk test check bench bench-delegation bench-tracing bench-tools bench-engines bench-kernels bench-native chaos lock clean
+.PHONY: help setup setup-native talk talk-native test check bench bench-delegation bench-tracing bench-tools bench-engines bench-kernels bench-native chaos lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
@@ -36,6 +36,10 @@ talk: setup  ## Play a person's side of a conversation to the assistant, and rec
 	$(BIN)/microturn weights fetch agent
 	@mkdir -p $(OUT)
 	MICROTURN_DOCUMENTS=examples/documents $(BIN)/microturn talk --input $(INPUT) --output $(OUT)/conversation.wav --timeline $(OUT)/timeline.png
+
+talk-native: setup-native  ## The same with the native model, in its small vocabulary.
+	@mkdir -p $(OUT)
+	$(BIN)/microturn talk --model native --input examples/conversation/native.flac --output $(OUT)/native.wav --timeline $(OUT)/native.png
 
 test: setup-native  ## Run the tests.
 	$(BIN)/python -m pytest -q
