@@ -8,6 +8,8 @@ from native_figures import Rows
 from native_turns import BEHIND, SEEING
 
 BEAT_MS = 200
+STRAIGHT = 1.1
+"""How much steeper than the whole line its later part may be and still be called straight; our choice."""
 FLAT_SHARE = 0.01
 """Of the memory at the beginning, by which it may differ at the end and still be called flat; our choice."""
 
@@ -49,9 +51,13 @@ def _alone(rows: Rows) -> Rows:
 
 
 def _context(rows: Rows) -> Rows:
-    each = rows["per 1,000 tokens"]
-    ratio = float(each["step_ms"]) / float(each["attention_ms"])
-    return {"growth of a micro-turn with context, of that of PyTorch's attention alone": _at_most(1, ratio)}
+    each, longest = rows["per 1,000 tokens"], rows["the same, the longest three"]
+    beside = float(each["step_ms"]) / float(each["attention_ms"])
+    later = float(longest["step_ms"]) / float(each["step_ms"])
+    return {
+        "growth of a micro-turn with context, of that of PyTorch's attention alone": _at_most(1, beside),
+        "growth at the longest contexts, of that over all": _at_most(STRAIGHT, later),
+    }
 
 
 def _determinism(rows: Rows) -> Rows:

@@ -42,9 +42,15 @@ def test_a_frame_is_half_of_a_pair() -> None:
     assert verdicts("alone", rows) == ["missed", "met"]
 
 
-def test_growth_is_compared_with_that_of_attention() -> None:
-    assert verdicts("context", {"per 1,000 tokens": {"step_ms": 0.4, "attention_ms": 0.3}}) == ["missed"]
-    assert verdicts("context", {"per 1,000 tokens": {"step_ms": 0.3, "attention_ms": 0.3}}) == ["met"]
+def test_growth_is_compared_with_that_of_attention_and_with_itself() -> None:
+    def context(step_ms: float, later_ms: float) -> Rows:
+        return {
+            "per 1,000 tokens": {"step_ms": step_ms, "attention_ms": 0.3},
+            "the same, the longest three": {"step_ms": later_ms, "attention_ms": 0.3},
+        }
+
+    assert verdicts("context", context(0.4, 0.4)) == ["missed", "met"]
+    assert verdicts("context", context(0.3, 0.4)) == ["met", "missed"]
 
 
 def test_memory_that_shrinks_or_grows_is_not_flat() -> None:
