@@ -30,6 +30,7 @@ from native_turns import one_session, several_sessions
 from rich.console import Console
 
 from microturn.interaction_model.native import checkpoint
+from microturn.interaction_model.native.network import Network
 from microturn.kernels.bench.machine import this_machine
 from microturn.kernels.bench.report import machine_text
 
@@ -60,7 +61,7 @@ def company(extent: Extent) -> Rows:
 
 def alone(extent: Extent) -> Rows:
     """Ears and eyes alone."""
-    return senses(Stage.of(extent.folder, 1), checkpoint.load(extent.folder / checkpoint.NETWORK_FILE), 4.0)
+    return senses(Stage.of(extent.folder, 1), _network(extent.folder), 4.0)
 
 
 def context(extent: Extent) -> Rows:
@@ -74,7 +75,7 @@ def determinism(extent: Extent) -> Rows:
     rows: Rows = {}
     for dtype in (torch.float32, torch.bfloat16):
         for minutes in (1, 10):
-            network = checkpoint.load(extent.folder / checkpoint.NETWORK_FILE)
+            network = _network(extent.folder)
             rows |= cost(network, dtype, minutes=minutes, budget_s=1.0)
     return rows
 
@@ -112,6 +113,11 @@ def main() -> None:
     machine = this_machine(torch.device("cpu"))
     console.print(machine_text(machine))
     print(json.dumps({"machine": machine.as_row(), **figures, "goals": goals(figures)}))
+
+
+def _network(folder: Path) -> Network:
+    """In float32, as it is served."""
+    return checkpoint.load(folder / checkpoint.NETWORK_FILE).float()
 
 
 def _process(folder: Path, minutes: int, environment: Mapping[str, str]) -> dict[str, Cell]:
