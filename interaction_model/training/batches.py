@@ -21,13 +21,13 @@ from torch import Tensor
 from microturn.interaction_model.native.config import EyesConfig
 from microturn.interaction_model.native.eyes import cut_patches
 from microturn.interaction_model.native.flow_head import SEEN_FRAMES
-from microturn.interaction_model.native.grammar import MEL_BINS, NO_TARGET, Bytes, Ints, PositionKind
+from microturn.interaction_model.native.grammar import MEL_BINS, NO_TARGET, Ints, PositionKind
 from microturn.interaction_model.native.speech_track import MEASURES, NEIGHBOURS
 from microturn.interaction_model.native.vocabulary import Token
 from microturn.interaction_model.native.vocoder_frames import FRAME_SIZE
 from microturn.interaction_model.training.epoch import EpochPlan, Row
 from microturn.interaction_model.training.mixing import STANDING
-from microturn.interaction_model.training.other_ears import heard_otherwise
+from microturn.interaction_model.training.other_ears import heard_otherwise, misheard
 from microturn.interaction_model.training.phonemes import heard_phonemes
 from microturn.interaction_model.training.scene import MICRO_TURN_MS
 from microturn.interaction_model.training.scene_shards import MouthTargets, SceneShard, StoredScene
@@ -122,7 +122,7 @@ class Collator:
         self._eyes = eyes
 
     def __call__(self, rows: Sequence[Row], random: np.random.Generator | None = None) -> Batch:
-        """Make one batch; with `random` each scene sounds as other ears would hear it.
+        """Make one batch; with `random` each scene is as other ears would hear it.
 
         Raises:
             BadShardError: a shard cannot be read.
@@ -132,9 +132,8 @@ class Collator:
             here = _Here(number)
             for ref in row:
                 scene = self._shards[ref.shard].scene(ref.number)
-                levels = scene.packed.levels
-                levels = heard_otherwise(levels, random) if random else levels
-                here = canvas.put(here, scene, levels, self._tasks[scene.task])
+                scene = _as_others_hear_it(scene, random) if random else scene
+                here = canvas.put(here, scene, self._tasks[scene.task])
         return canvas.batch(sum(map(len, rows)))
 
 
@@ -148,6 +147,14 @@ def steps_of(
         random = np.random.default_rng([plan.seed, step])
         yield [collate(drawn[begin : begin + rows], random) for begin in range(0, len(drawn), rows)]
         step += 1
+
+
+def _as_others_hear_it(scene: StoredScene, random: np.random.Generator) -> StoredScene:
+    packed = scene.packed
+    levels = heard_otherwise(packed.levels, random)
+    return replace(
+        scene, packed=replace(packed, levels=levels, ids=misheard(packed.kinds, packed.ids, random))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +198,7 @@ class _Canvas:
         self._mouth: list[MouthBatch] = [_no_mouth()]
         self._phonemes: list[list[int]] = [[] for _ in range(rows)]
 
-    def put(self, at: _Here, scene: StoredScene, levels: Bytes, task: int) -> _Here:
+    def put(self, at: _Here, scene: StoredScene, task: int) -> _Here:
         """Write a scene, or as many of its whole micro-turns as there is room for; return what is behind it."""
         packed = scene.packed
         turns = int(np.searchsorted(packed.last, self._tokens - at.place))
@@ -210,7 +217,7 @@ class _Canvas:
         self._micro_turns[here] = packed.micro_turns[:used] + at.turn
         self._tasks[here] = task
         self._phonemes[at.row] += heard_phonemes(packed.targets[:used])
-        self._levels.append(levels[: np.count_nonzero(kinds == PositionKind.AUDIO)])
+        self._levels.append(packed.levels[: np.count_nonzero(kinds == PositionKind.AUDIO)])
         self._patches += [
             cut_patches(pixels, self._eyes).half() for turn, pixels in scene.films.items() if turn < turns
         ]

@@ -21,7 +21,15 @@ PERIODS_S = range(2, 9)
 """Periods of words that are said again and again, in seconds."""
 
 _ONCE = Forms(
-    train=("in {1} seconds say {0}", "say {0} in {1} seconds", "please say {0} in {1} seconds"),
+    train=(
+        "in {1} seconds say {0}",
+        "say {0} in {1} seconds",
+        "please say {0} in {1} seconds",
+        "i want you to say {0} in {1} seconds",
+        "tell me {0} in {1} seconds",
+        "wait {1} seconds and say {0}",
+        "would you say {0} in {1} seconds",
+    ),
     test=("can you say {0} in {1} seconds",),
 )
 _EVERY = Forms(
@@ -29,6 +37,10 @@ _EVERY = Forms(
         "say {0} every {1} seconds",
         "every {1} seconds say {0}",
         "say {0} every {1} seconds until i say stop",
+        "can you say {0} every {1} seconds",
+        "i want you to say {0} every {1} seconds",
+        "tell me {0} every {1} seconds",
+        "keep on with {0} every {1} seconds",
     ),
     test=("every {1} seconds say {0} until i say stop",),
 )
@@ -36,9 +48,24 @@ _BREATHE = Forms(
     train=("remind me to breathe out every {} seconds", "every {} seconds remind me to breathe out"),
     test=("remind me every {} seconds to breathe out",),
 )
-_ENDS = Forms(train=("stop", "okay stop", "you can stop"), test=("please stop", "stop now"))
-_BEGINS = Forms(train=("start the timer", "start the clock"), test=("please start a timer",))
-_HOW_LONG = Forms(train=("how long was it", "how many seconds was that"), test=("tell me how long that was",))
+_ENDS = Forms(
+    train=("stop", "okay stop", "you can stop", "stop it", "stop please", "that is all stop"),
+    test=("please stop", "stop now"),
+)
+_BEGINS = Forms(
+    train=("start the timer", "start the clock", "start a clock", "can you start the timer"),
+    test=("please start a timer",),
+)
+_HOW_LONG = Forms(
+    train=(
+        "how long was it",
+        "how many seconds was that",
+        "how long did it take",
+        "can you tell me how long it was",
+        "how much time was that",
+    ),
+    test=("tell me how long that was",),
+)
 
 
 def once(stage: Stage) -> None:

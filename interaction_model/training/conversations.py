@@ -20,14 +20,47 @@ _GREETINGS: dict[Words, Words] = {
     ("goodbye",): ("goodbye",),
     ("thanks",): ("okay",),
 }
-_PLACED = Forms(train=("the {} is in the {}", "i put the {} in the {}"), test=("there's a {} in the {}",))
-_WHERE = Forms(train=("where is the {}", "where is the {} now"), test=("tell me where the {} is",))
+_PLACED = Forms(
+    train=(
+        "the {} is in the {}",
+        "i put the {} in the {}",
+        "you see the {} in the {}",
+        "i see the {} in the {}",
+        "my {} is in the {}",
+    ),
+    test=("there's a {} in the {}",),
+)
+_WHERE = Forms(
+    train=(
+        "where is the {}",
+        "where is the {} now",
+        "can you tell me where the {} is",
+        "do you see where the {} is",
+        "where did i put the {}",
+    ),
+    test=("tell me where the {} is",),
+)
 _SEEN = Forms(
-    train=("i see a {} {}", "there's a {} {} here", "i got a new {} {}", "we want a {} {}"),
+    train=(
+        "i see a {} {}",
+        "there's a {} {} here",
+        "i got a new {} {}",
+        "we want a {} {}",
+        "my {} {} is old",
+        "there's my {} {} on the table",
+        "we do not see the {} {}",
+        "it was a small {} {}",
+        "i think it is a {} {}",
+    ),
     test=("i need a {} {} today", "you see the {} {} there"),
 )
 _WENT = Forms(
-    train=("it was {} in {}", "it is {} here and not in {}"),
+    train=(
+        "it was {} in {}",
+        "it is {} here and not in {}",
+        "i think it was {} in {}",
+        "we hear it is {} in {}",
+    ),
     test=("i hear that it is {} in {}",),
 )
 

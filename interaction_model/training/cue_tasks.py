@@ -17,7 +17,15 @@ WINDOW_MS = 1200
 """An answer counts if it begins to be heard within this time of the cue's end; our choice."""
 
 _ASKED = Forms(
-    train=("every time i say {} you say {}", "when you hear {} say {}", "say {1} every time you hear {0}"),
+    train=(
+        "every time i say {} you say {}",
+        "when you hear {} say {}",
+        "say {1} every time you hear {0}",
+        "when i say {0} you say {1}",
+        "i want you to say {1} when you hear {0}",
+        "can you say {1} every time i say {0}",
+        "you say {1} when you hear {0}",
+    ),
     test=("say {1} when i say {0}",),
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from microturn.interaction_model.native.emission import Words
-from microturn.interaction_model.native.vocabulary import THEMES, number_words
+from microturn.interaction_model.native.vocabulary import THEMES, WORDS, number_words
 from microturn.interaction_model.training.conversations import statement
 from microturn.interaction_model.training.stage import (
     REPLY_AFTER,
@@ -23,23 +23,69 @@ from microturn.interaction_model.training.user_requests import SHORT
 
 _CHECKING: Words = ("i'll", "check")
 _WEATHER = Forms(
-    train=("what is the weather in {} {}", "how is the weather in {} {}"),
+    train=(
+        "what is the weather in {} {}",
+        "how is the weather in {} {}",
+        "tell me the weather in {} {}",
+        "how is the weather now in {} {}",
+        "can you look up the weather in {} {}",
+        "weather in {} {}",
+    ),
     test=("check the weather in {} for {}",),
 )
 _TRIP = Forms(
-    train=("find a {} to {} {}", "book a {} to {} for {}", "i need a {} to {} {}"),
+    train=(
+        "find a {} to {} {}",
+        "book a {} to {} for {}",
+        "i need a {} to {} {}",
+        "get me a {} to {} {}",
+        "look for a {} to {} {}",
+        "i want to take a {} to {} on {}",
+    ),
     test=("can you find a {} to {} for {}",),
 )
-_TABLE = Forms(train=("book a {} for {} {}", "i want a {} for {} {}"), test=("can you book a {} for {} {}",))
+_TABLE = Forms(
+    train=("book a {} for {} {}", "i want a {} for {} {}", "get me a {} for {} {}", "i need a {} on {} {}"),
+    test=("can you book a {} for {} {}",),
+)
 _PRICE = Forms(
-    train=("what is the price of a {} {}", "find the price of a {} {}"),
+    train=(
+        "what is the price of a {} {}",
+        "find the price of a {} {}",
+        "how much is a {} {}",
+        "look up the price of the {} {}",
+        "tell me the price of a {} {}",
+    ),
     test=("search for the price of a {} {}",),
 )
-_RECIPE = Forms(train=("find a recipe with {} and {}",), test=("search for a recipe with {} and {}",))
-_AGAIN = Forms(train=("no make it {}", "no change it to {}"), test=("sorry i want {}",))
-_NEVER_MIND = Forms(
-    train=("cancel it", "cancel that please", "no stop the search"), test=("please cancel the search",)
+_RECIPE = Forms(
+    train=(
+        "find a recipe with {} and {}",
+        "i need a recipe with {} and {}",
+        "get me a recipe for {} and {}",
+        "look up a recipe with {} and {}",
+    ),
+    test=("search for a recipe with {} and {}",),
 )
+_AGAIN = Forms(
+    train=("no make it {}", "no change it to {}", "sorry make it {}", "no i want {}", "wait make that {}"),
+    test=("sorry i want {}",),
+)
+_NEVER_MIND = Forms(
+    train=(
+        "cancel it",
+        "cancel that please",
+        "no stop the search",
+        "i do not need it now",
+        "cancel the search",
+        "stop that please",
+    ),
+    test=("please cancel the search",),
+)
+
+
+_FREE_RESULTS = 0.5
+_SAYABLE = tuple(word for word in WORDS if word not in THEMES["fillers"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +147,12 @@ def _acknowledge(stage: Stage, intent: Words) -> None:
 
 
 def _bring_back(stage: Stage, result: Words) -> None:
-    """Let a result arrive, in silence or while the user talks, and say it at the next pause."""
+    """Let a result arrive, in silence or while the user talks, and say it at the next pause.
+
+    Many results are unlike any other, so that what is read is said, and nothing is guessed.
+    """
+    if stage.chance(_FREE_RESULTS):
+        result = _free_result(stage)
     if stage.chance(0.5):
         stage.wait(1000, 6000)
         turn = stage.background(result, stage.now_ms)
@@ -116,6 +167,17 @@ def _bring_back(stage: Stage, result: Words) -> None:
         stage.reply(request.answer)
     # In the micro-turn after the one in which all else that is said ends.
     _tell(stage, result, turn, turn_of(stage.now_ms - 1) + REPLY_AFTER)
+
+
+def _free_result(stage: Stage) -> Words:
+    """Words at random, with numbers among them."""
+    words = [stage.one_of(_SAYABLE) for _ in range(stage.between(2, 7))]
+    if stage.chance(0.5):
+        words[stage.between(0, len(words) - 1) :] = [
+            *number_words(stage.between(0, 999)),
+            stage.one_of(_SAYABLE),
+        ]
+    return tuple(words)
 
 
 def _tell(stage: Stage, result: Words, arrived: int, pause: int) -> None:
@@ -174,11 +236,14 @@ def _price(stage: Stage) -> Errand:
 
 
 def _recipe(stage: Stage) -> Errand:
-    first, second = stage.own_content(
-        lambda: (stage.one_of(THEMES["fruits"]), stage.one_of(THEMES["fruits"]))
-    )
+    first, second = stage.own_content(lambda: _two_fruits(stage))
     found = ("i", "found", "a", "recipe", "with", first)
     return Errand(stage.form(_RECIPE, (first,), (second,)), ("recipe", first, second), found)
+
+
+def _two_fruits(stage: Stage) -> Words:
+    first, second = stage.rng.permutation(len(THEMES["fruits"]))[:2]
+    return THEMES["fruits"][first], THEMES["fruits"][second]
 
 
 def _each(content: Words) -> tuple[Words, ...]:

@@ -1,6 +1,7 @@
 """Digits and strings of digits, which are written down, and said back if that was asked for in writing.
 
-What is asked is typed, so that nobody but the one who says the digits is heard.
+What is asked is typed, so that nobody but the one who says the digits is heard, and digits that come out of nothing do not
+look like the begin of any conversation.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ _ASKED = Forms(
     train=("say what you hear", "please say what i say", "say it again every time"),
     test=("can you say what you hear",),
 )
+HEAR_ALL = Forms(train=("hear it all", "hear all of this"), test=("please hear it all",))
+"""Asks, in writing, for nothing but hearing."""
 
 
 def digits(stage: Stage, say: Say = Stage.user) -> None:
@@ -31,7 +34,9 @@ def digits(stage: Stage, say: Say = Stage.user) -> None:
     if is_said_back:
         stage.text(stage.form(_ASKED))
         stage.reply(("okay",))
-        stage.wait(300, 1500)
+    else:
+        stage.text(stage.form(HEAR_ALL))
+    stage.wait(300, 1500)
     for _ in range(stage.between(2, 6)):
         talk = say(stage, _string(stage))
         if is_said_back:

@@ -47,6 +47,22 @@ REPLY_WINDOW_MS = 1000
 HELD_OUT = 5
 """One in this many contents belongs to the test split."""
 
+OPENINGS: tuple[Words, ...] = (
+    ("okay",),
+    ("now",),
+    ("and",),
+    ("then",),
+    ("please",),
+    ("um",),
+    ("uh",),
+    ("hmm",),
+    ("okay", "now"),
+    ("and", "then"),
+)
+"""What people begin a line with, whatever they want."""
+OPENED_SHARE = 0.3
+"""Share of lines of the train split that begin so: few wordings must not be learned by heart."""
+
 Drawn = TypeVar("Drawn")
 
 
@@ -122,9 +138,11 @@ class Stage:
         return choices[int(self.rng.integers(len(choices)))]
 
     def form(self, forms: Forms, *contents: Words) -> Words:
-        """Draw a wording of this split and put the contents in."""
+        """Draw a wording of this split and put the contents in; what is to be trained on may have an opening."""
         wording = self.one_of(forms.train if self.split == "train" else forms.test)
-        return tuple(wording.format(*(" ".join(content) for content in contents)).split())
+        words = tuple(wording.format(*(" ".join(content) for content in contents)).split())
+        is_opened = self.split == "train" and self.chance(OPENED_SHARE)
+        return (*self.one_of(OPENINGS), *words) if is_opened else words
 
     def own_content(self, draw: Callable[[], Words]) -> Words:
         """Draw contents until one is of this split.

@@ -17,10 +17,22 @@ BACKCHANNEL_REST_MS = 3000
 """Shortest time from one backchannel to the next."""
 
 _LISTENERS: tuple[Words, ...] = (("yes",), ("okay",), ("hmm",), ("good",), ("uh", "hmm"))
-_STOPS = Forms(train=("stop", "stop it", "no stop"), test=("please stop", "stop now"))
-_TURNS = Forms(train=("wait {}", "stop {}", "no {}"), test=("sorry {}", "no wait {}"))
-_STORY_BEGINS = Forms(train=("let's look", "i will tell you this"), test=("i tell you this now",))
-_STORY_ENDS = Forms(train=("that was it", "that is all"), test=("this was all of it",))
+_STOPS = Forms(
+    train=("stop", "stop it", "no stop", "okay stop", "stop now please", "that is all", "no more"),
+    test=("please stop", "stop now"),
+)
+_TURNS = Forms(
+    train=("wait {}", "stop {}", "no {}", "okay stop {}", "wait wait {}", "no stop {}"),
+    test=("sorry {}", "no wait {}"),
+)
+_STORY_BEGINS = Forms(
+    train=("let's look", "i will tell you this", "i want to tell you this", "can i tell you this"),
+    test=("i tell you this now",),
+)
+_STORY_ENDS = Forms(
+    train=("that was it", "that is all", "that is all of it", "i think that was all"),
+    test=("this was all of it",),
+)
 
 
 def thinking_pause(stage: Stage) -> None:

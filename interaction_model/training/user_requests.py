@@ -48,19 +48,90 @@ THINGS = {"banana": "yellow", "lemon": "yellow", "cherry": "red", "grape": "purp
 """Things of one colour."""
 WEEK: Words = THEMES["days"][:7]
 
-_ECHO = Forms(train=("say {}", "please say {}", "can you say {}"), test=("now say {}", "will you say {}"))
-_SUM = Forms(train=("what is {} and {}", "how much is {} and {}"), test=("tell me how much is {} and {}",))
+_ECHO = Forms(
+    train=(
+        "say {}",
+        "please say {}",
+        "can you say {}",
+        "i want you to say {}",
+        "tell me {}",
+        "would you say {}",
+        "let's hear {}",
+    ),
+    test=("now say {}", "will you say {}"),
+)
+_SUM = Forms(
+    train=(
+        "what is {} and {}",
+        "how much is {} and {}",
+        "tell me what is {} and {}",
+        "can you tell me {} and {}",
+        "how many are {} and {}",
+        "i want {} and {}",
+    ),
+    test=("tell me how much is {} and {}",),
+)
 _LESS = Forms(
-    train=("what is {} less {}", "how much is {} less {}"), test=("tell me how much is {} less {}",)
+    train=(
+        "what is {} less {}",
+        "how much is {} less {}",
+        "tell me what is {} less {}",
+        "can you tell me {} less {}",
+        "how many are {} less {}",
+    ),
+    test=("tell me how much is {} less {}",),
 )
-_AFTER = Forms(train=("what is after {}", "what is next after {}"), test=("tell me what is after {}",))
-_EITHER = Forms(train=("is the {} {} or {}", "is a {} {} or {}"), test=("tell me is the {} {} or {}",))
-_WHETHER = Forms(train=("is the {} {}", "is a {} {}"), test=("tell me is the {} {}",))
+_AFTER = Forms(
+    train=(
+        "what is after {}",
+        "what is next after {}",
+        "tell me what is next after {}",
+        "what do you say after {}",
+        "can you tell me what is after {}",
+    ),
+    test=("tell me what is after {}",),
+)
+_EITHER = Forms(
+    train=(
+        "is the {} {} or {}",
+        "is a {} {} or {}",
+        "can you tell me is the {} {} or {}",
+        "tell me is a {} {} or {}",
+    ),
+    test=("tell me is the {} {} or {}",),
+)
+_WHETHER = Forms(
+    train=("is the {} {}", "is a {} {}", "can you tell me is the {} {}", "tell me is a {} {}"),
+    test=("tell me is the {} {}",),
+)
 _COLOUR = Forms(
-    train=("what colour is the {}", "what colour is a {}"), test=("tell me what colour is the {}",)
+    train=(
+        "what colour is the {}",
+        "what colour is a {}",
+        "tell me what colour is a {}",
+        "can you tell me what colour is the {}",
+    ),
+    test=("tell me what colour is the {}",),
 )
-_ORDER = Forms(train=("is {} after {}", "can you say is {} after {}"), test=("tell me is {} after {}",))
-_COUNT = Forms(train=("count to {}", "please count to {}"), test=("can you count to {}",))
+_ORDER = Forms(
+    train=(
+        "is {} after {}",
+        "can you say is {} after {}",
+        "can you tell me is {} after {}",
+        "do you see {} after {}",
+    ),
+    test=("tell me is {} after {}",),
+)
+_COUNT = Forms(
+    train=(
+        "count to {}",
+        "please count to {}",
+        "i want you to count to {}",
+        "let's count to {}",
+        "would you count to {}",
+    ),
+    test=("can you count to {}",),
+)
 
 
 def echo(stage: Stage) -> Request:

@@ -33,25 +33,62 @@ FILM_MS = 120_000
 MOST_REPETITIONS = 12
 
 _PLURALS: dict[Action, str] = {"squat": "squats", "jump": "jumps", "push": "pushes", "wave": "waves"}
-_COUNT = Forms(train=("count the {}", "please count my {}"), test=("watch me and count the {} you see",))
+_COUNT = Forms(
+    train=(
+        "count the {}",
+        "please count my {}",
+        "can you count my {}",
+        "watch me and count my {}",
+        "i want you to count the {}",
+    ),
+    test=("watch me and count the {} you see",),
+)
 _SPAN = Forms(
-    train=("say start when the person starts to {0} and stop when it stops", "say start and stop when i {0}"),
+    train=(
+        "say start when the person starts to {0} and stop when it stops",
+        "say start and stop when i {0}",
+        "watch me {0} and say start and stop",
+        "can you say start and stop when the person does a {0}",
+    ),
     test=("watch me and say start when i {0} and then stop",),
 )
 _APPEARS = Forms(
-    train=("tell me when you see a {} {}", "tell me when there's a {} {}"),
+    train=(
+        "tell me when you see a {} {}",
+        "tell me when there's a {} {}",
+        "watch for a {} {}",
+        "say now when you see a {} {}",
+        "can you tell me when a {} {} is here",
+    ),
     test=("watch and tell me when a {} {} is there",),
 )
 _TURNS = Forms(
-    train=("tell me when the {} is {}", "watch the {} and tell me when it is {}"),
+    train=(
+        "tell me when the {} is {}",
+        "watch the {} and tell me when it is {}",
+        "say now when the {} is {}",
+        "can you tell me when the {} is {}",
+    ),
     test=("look and say when the {} is {}",),
 )
 _MOVES = Forms(
-    train=("tell me when the {} is on the {}", "tell me when the {} moves to the {}"),
+    train=(
+        "tell me when the {} is on the {}",
+        "tell me when the {} moves to the {}",
+        "say now when the {} is on the {}",
+        "can you tell me when the {} is on the {}",
+    ),
     test=("say when you see the {} on the {}",),
 )
 _DESCRIBE = Forms(
-    train=("watch and tell me what you see", "tell me what is new"), test=("look and say what is new here",)
+    train=(
+        "watch and tell me what you see",
+        "tell me what is new",
+        "tell me all you see",
+        "can you tell me what you see here",
+        "watch and say what is new",
+    ),
+    test=("look and say what is new here",),
 )
 
 

@@ -3,8 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from microturn.interaction_model.native.grammar import MEL_BINS, Bytes
-from microturn.interaction_model.training.other_ears import SILENCE, UNCHANGED_SHARE, heard_otherwise
+from microturn.interaction_model.native.grammar import MEL_BINS, Bytes, PositionKind
+from microturn.interaction_model.native.vocabulary import Token, heard_token, said_token
+from microturn.interaction_model.training.other_ears import (
+    MISHEARD_SHARE,
+    SILENCE,
+    UNCHANGED_SHARE,
+    heard_otherwise,
+    misheard,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -50,3 +57,17 @@ def test_a_peak_stays_about_where_it_was(levels: Bytes) -> None:
             is_peak = found[frame] >= found[frame].max() - 1
             if found[frame].max() > 7:  # else the peak lies in deaf bins
                 assert abs(int(np.argmax(is_peak)) - (frame + 5)) <= 10
+
+
+def test_a_few_heard_words_are_replaced_and_nothing_else() -> None:
+    words = [heard_token("red"), said_token("red"), int(Token.DELEGATE), int(Token.NOW)]
+    ids = np.array(words * 2000, np.int32)
+    kinds = np.full(len(ids), int(PositionKind.OUTPUT), np.uint8)
+    kinds[3::4] = int(PositionKind.NOW)
+    found = misheard(kinds, ids, np.random.default_rng(1))
+    changed = found != ids
+    assert not changed[1::4].any() and not changed[2::4].any() and not changed[3::4].any()
+    assert abs(changed[::4].mean() - MISHEARD_SHARE) < 0.02
+    assert all(heard_token("zero") <= token < said_token("zero") for token in found[::4])
+    read = np.full(len(ids), int(PositionKind.TEXT), np.uint8)
+    assert np.array_equal(misheard(read, ids, np.random.default_rng(1)), ids)
