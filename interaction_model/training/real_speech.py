@@ -1,23 +1,25 @@
-"""Recordings of people: spoken digits with their word, and talk that is not written down.
+"""Recordings of people: spoken digits with their word, talk that is not written down, and a little that is.
 
 Both are optional. The folder is an argument, or the one that MICROTURN_SPEECH_DATA names. Knows the names of files;
 nothing of synthetic speakers.
 
 What the parts are for is our choice. Digits: four speakers to train on, of whom takes 0 to 9 are kept to watch the
 training, and two whom the model never hears. Talk: people to be heard in the background and beside the user. It holds
-words of the vocabulary that nobody has marked, so it may only be mixed in as somebody who is not listened to.
+words of the vocabulary that nobody has marked, so it may only be mixed in as somebody who is not listened to, unless a
+file of transcripts says what they are. Texts: other people, read aloud from a text that is there; to examine with only.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from microturn.interaction_model.native.vocabulary import THEMES
+from microturn.interaction_model.native.emission import Words
+from microturn.interaction_model.native.vocabulary import THEMES, written_words
 from microturn.interaction_model.training._errors import SpeechDataMissingError
 from microturn.interaction_model.training.audio_rate import read_sound
 from microturn.interaction_model.training.speakers import HELD_OUT_SHARE, Split
@@ -121,6 +123,23 @@ def talk(split: Split, folder: Path | None = None) -> Iterator[Samples]:
     """Yield talk at 16 kHz, file by file; see `talk_files`."""
     for path in talk_files(split, folder):
         yield read_sound(path)
+
+
+def spoken_texts(folder: Path | None = None) -> Mapping[Path, Words]:
+    """Return the recordings whose text is there, in the order of their names, with the words of each, lower case.
+
+    They are the FLAC files in `librispeech/dev`; each line of `transcripts.tsv` is a file's name, a tab, and its text.
+
+    Raises:
+        SpeechDataMissingError: there are none.
+    """
+    place = speech_data(folder) / "librispeech" / "dev"
+    table = place / "transcripts.tsv"
+    if not table.is_file():
+        raise SpeechDataMissingError("recordings with their text", place)
+    rows = (line.split("\t") for line in table.read_text("utf-8").splitlines() if line)
+    texts = {place / name: written_words(text) for name, text in sorted(rows)}
+    return {path: words for path, words in texts.items() if path.is_file()}
 
 
 def _digit(path: Path) -> DigitRecording:
