@@ -18,6 +18,7 @@ from microturn.interaction_model.training.cue_tasks import cue
 from microturn.interaction_model.training.delegation_tasks import cancelled_errand, corrected_errand, errand
 from microturn.interaction_model.training.digit_tasks import digits
 from microturn.interaction_model.training.hearing_task import TASK as HEARING
+from microturn.interaction_model.training.reading_task import TASK as READING
 from microturn.interaction_model.training.scene import Scene, Split
 from microturn.interaction_model.training.stage import Stage
 from microturn.interaction_model.training.turn_taking import (
@@ -100,6 +101,7 @@ DEFAULT_WEIGHTS: Mapping[str, float] = MappingProxyType(
 STANDING = frozenset(
     (
         HEARING,
+        READING,
         "digits",
         "cue",
         "repetitions",

@@ -40,11 +40,14 @@ class Phrase:
     """Begin and end of each word, from the phrase's begin; in order and not overlapping."""
     clip: str
     """Names the rendering for who made it."""
+    tail_ms: int = 0
+    """How long speech goes on after the last of the words: with words that are not in the vocabulary, which recordings of
+    people may hold anywhere. They are in no phrase, as nothing is to be made of them."""
 
     @property
     def length_ms(self) -> int:
-        """From its begin to the end of its last word."""
-        return self.spans_ms[-1][1]
+        """From its begin to the end of its last word, be it one of `words` or not."""
+        return self.spans_ms[-1][1] + self.tail_ms
 
 
 @dataclass(frozen=True, slots=True)

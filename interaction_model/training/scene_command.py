@@ -40,6 +40,9 @@ def scenes(
     engine: Annotated[list[Engine] | None, typer.Option(help="Once for each; hibari if none.")] = None,
     weight: Annotated[list[str] | None, typer.Option(help="TASK=WEIGHT; may be repeated.")] = None,
     bank: Annotated[Path | None, typer.Option(help="Clips for a task of hearing alone.")] = None,
+    transcripts: Annotated[
+        Path | None, typer.Option(help="File of `transcribe`, for a task of people who read aloud.")
+    ] = None,
     people_share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of scenes of digits that people say.")
     ] = PLAN.people_share,
@@ -56,6 +59,7 @@ def scenes(
         engines=tuple(engine or PLAN.engines),
         weights=tuple(map(task_weight, weight or [])),
         bank=bank,
+        transcripts=transcripts,
         people=speech_data() if VARIABLE in os.environ else None,
         people_share=people_share,
         talk_share=talk_share,

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from microturn.interaction_model.native.voice_file import load_mouth
-from microturn.interaction_model.training import background_talk, digit_people, hearing_task
+from microturn.interaction_model.training import background_talk, digit_people, hearing_task, reading_task
 from microturn.interaction_model.training._errors import BadTrainConfigError
 from microturn.interaction_model.training.audio_rate import read_sound
 from microturn.interaction_model.training.background_talk import TalkingOthers
@@ -28,7 +28,13 @@ from microturn.interaction_model.training.own_voice import OwnVoice
 from microturn.interaction_model.training.own_words import OwnWords
 from microturn.interaction_model.training.phrase_sounds import PhraseSounds, SoundsByPrefix
 from microturn.interaction_model.training.phrases import draw_phrase
-from microturn.interaction_model.training.real_speech import DigitPart, spoken_digits, talk_files
+from microturn.interaction_model.training.reading_task import Readers
+from microturn.interaction_model.training.real_speech import (
+    DigitPart,
+    spoken_digits,
+    spoken_texts,
+    talk_files,
+)
 from microturn.interaction_model.training.scene import MICRO_TURN_MS, Scene
 from microturn.interaction_model.training.scene_plan import SHARD_MINUTES, ScenePlan
 from microturn.interaction_model.training.scene_shards import StoredScene
@@ -36,6 +42,7 @@ from microturn.interaction_model.training.scene_sound import SceneSound
 from microturn.interaction_model.training.scene_voices import SceneVoices
 from microturn.interaction_model.training.speakers import Speaker, SpeakerPool
 from microturn.interaction_model.training.synthesis import Synthesis
+from microturn.interaction_model.training.transcripts import TranscriptFile
 from microturn.interaction_model.training.utterances import Synthesizer
 from microturn.protocols import Samples
 
@@ -98,6 +105,10 @@ def _recorded(
         phrases = BankPhrases(_bank(plan.bank, plan))
         tasks[hearing_task.TASK] = phrases.hear
         recorded[hearing_task.PREFIX] = phrases
+    if plan.transcripts is not None:
+        readers = _readers(plan.transcripts, plan)
+        tasks[reading_task.TASK] = readers.read
+        recorded[reading_task.PREFIX] = readers
     return voices, tasks, recorded
 
 
@@ -111,6 +122,16 @@ def _bank(folder: Path, plan: ScenePlan) -> ClipBank:
         expected = f"a bank of {plan.speakers} speakers"
         raise BadTrainConfigError("bank", expected=expected, got=bank.speaker(0))
     return bank
+
+
+def _readers(file: Path, plan: ScenePlan) -> Readers:
+    transcripts = TranscriptFile.load(file)
+    if transcripts.split is not plan.speakers:
+        expected = f"of {plan.speakers} people"
+        raise BadTrainConfigError("transcripts", expected=expected, got=f"{transcripts.split} people")
+    is_training = plan.split == "train"
+    recordings = talk_files(plan.speakers, plan.people) if is_training else spoken_texts(plan.people)
+    return Readers(recordings, transcripts.files)
 
 
 def _babble(plan: ScenePlan, synthesizer: Synthesizer) -> Sequence[Samples]:

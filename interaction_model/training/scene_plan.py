@@ -15,6 +15,7 @@ from microturn.interaction_model.native.vocabulary import FINGERPRINT
 from microturn.interaction_model.training._errors import BadTrainConfigError
 from microturn.interaction_model.training.hearing_task import TASK as HEARING
 from microturn.interaction_model.training.mixing import DEFAULT_WEIGHTS, TASKS
+from microturn.interaction_model.training.reading_task import TASK as READING
 from microturn.interaction_model.training.real_speech import spoken_digits, talk_files
 from microturn.interaction_model.training.scene import Split
 from microturn.interaction_model.training.shard_folder import Plan, shard_files
@@ -27,6 +28,8 @@ SHARD_MINUTES = 20
 """Length of a shard: about a minute of work that a kill can lose."""
 HEARING_WEIGHT = 4.0
 """Of the phrases of a bank, beside `DEFAULT_WEIGHTS`, if there is one."""
+READING_WEIGHT = 4.0
+"""Of what people read aloud, beside `DEFAULT_WEIGHTS`, if there are transcripts."""
 _SCENES_APART = 10_000
 _SHARDS_APART = 100_000
 
@@ -44,6 +47,8 @@ class ScenePlan:
     """Those that are not as usual."""
     bank: Path | None = None
     """Folder of clips for the task of hearing."""
+    transcripts: Path | None = None
+    """File of what people say in recordings, for the task of reading; needs `people`."""
     people: Path | None = None
     """Folder with recordings of people."""
     people_share: float = 0.15
@@ -54,6 +59,9 @@ class ScenePlan:
     """Whether the mouth is given frames to learn from."""
 
     def __post_init__(self) -> None:
+        if self.transcripts and self.people is None:
+            expected = "absent, or beside recordings of people"
+            raise BadTrainConfigError("transcripts", expected=expected, got=self.transcripts.name)
         unknown = sorted({name for name, _ in self.weights} - set(self.all_tasks))
         if unknown:
             expected = f"of {', '.join(sorted(self.all_tasks))}"
@@ -65,13 +73,12 @@ class ScenePlan:
     @property
     def all_tasks(self) -> tuple[str, ...]:
         """The names of the tasks that there can be."""
-        return (*TASKS, *((HEARING,) if self.bank else ()))
+        return (*TASKS, *self._weights_of_sound)
 
     @property
     def all_weights(self) -> Mapping[str, float]:
         """How often each task comes up, against the others."""
-        hearing = {HEARING: HEARING_WEIGHT} if self.bank else {}
-        return {**DEFAULT_WEIGHTS, **hearing, **dict(self.weights)}
+        return {**DEFAULT_WEIGHTS, **self._weights_of_sound, **dict(self.weights)}
 
     @property
     def speakers(self) -> SpeakerSplit:
@@ -99,13 +106,26 @@ class ScenePlan:
             "talk_share": self.talk_share,
             "has_frames": self.has_frames,
             "shard_minutes": SHARD_MINUTES,
+            **self._transcripts_digest(),
         }
+
+    @property
+    def _weights_of_sound(self) -> Mapping[str, float]:
+        """Of the tasks for which there has to be sound."""
+        hearing = {HEARING: HEARING_WEIGHT} if self.bank else {}
+        return {**hearing, **({READING: READING_WEIGHT} if self.transcripts else {})}
 
     def _people_digest(self) -> str:
         if self.people is None:
             return ""
         digits = (each.path for each in spoken_digits(self.people))
         return _digest([*digits, *talk_files(self.speakers, self.people)])
+
+    def _transcripts_digest(self) -> Plan:
+        """Nothing without transcripts, so that folders that were made before there were any can be gone on with."""
+        if self.transcripts is None:
+            return {}
+        return {"transcripts": hashlib.sha256(self.transcripts.read_bytes()).hexdigest()}
 
 
 def _digest(files: Iterable[Path]) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from typer.testing import CliRunner
 
@@ -17,12 +19,14 @@ from microturn.interaction_model.training import clip_bank, scene_command, scene
 from microturn.interaction_model.training.__main__ import app
 from microturn.interaction_model.training._errors import BadTrainConfigError, BankMismatchError
 from microturn.interaction_model.training.clip_plan import ClipPlan
-from microturn.interaction_model.training.real_speech import VARIABLE
+from microturn.interaction_model.training.forced_alignment import AlignedWord
+from microturn.interaction_model.training.real_speech import VARIABLE, talk_files
 from microturn.interaction_model.training.scene_maker import SceneMaker
 from microturn.interaction_model.training.scene_plan import ScenePlan
 from microturn.interaction_model.training.scene_shards import open_shards
 from microturn.interaction_model.training.scene_statistics import count_scenes
 from microturn.interaction_model.training.speakers import Split
+from microturn.interaction_model.training.transcripts import Transcript, TranscriptFile
 from tests.interaction_model.training.conftest import ToneSynthesizer
 
 pytestmark = pytest.mark.unit
@@ -119,3 +123,59 @@ def test_a_bank_of_the_other_split_is_refused(
     clip_bank.build(ClipPlan(1, 0, seed=1, split=Split.HELD_OUT), tmp_path / "bank")
     with pytest.raises(BadTrainConfigError, match="bank"):
         SceneMaker(ScenePlan(mouth, bank=tmp_path / "bank", has_frames=False), lambda _: tones)
+
+
+@pytest.fixture
+def readers(tmp_path: Path) -> Path:
+    """Recordings of ten digits of two people, one held out, and of talk of 30 people, with transcripts of those to train on."""
+    folder = tmp_path / "people"
+    (folder / "spoken-digits").mkdir(parents=True)
+    (folder / "librispeech" / "speakers").mkdir(parents=True)
+    tone = 0.2 * np.sin(np.arange(16 * 5500) * 0.3)
+    for digit in range(10):
+        for speaker in ("george", "lucas"):
+            soundfile.write(folder / "spoken-digits" / f"{digit}_{speaker}_20.wav", tone[:4000], 8000)
+    for talker in range(30):
+        soundfile.write(folder / "librispeech" / "speakers" / f"{talker}-1-0000.flac", tone, 16_000)
+    text = ("the", "castle", "was", "of", "stone")
+    words = tuple(AlignedWord(word, 100 + 1000 * at, 1050 + 1000 * at, 0.1) for at, word in enumerate(text))
+    files = {path.name: Transcript(words, text) for path in talk_files(Split.TRAIN, folder)}
+    TranscriptFile(Split.TRAIN, "an ear", files).save(folder / "transcripts.json")
+    return folder
+
+
+def test_people_read_aloud_where_there_are_transcripts(
+    mouth: Path, tmp_path: Path, readers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(readers))
+    file = readers / "transcripts.json"
+    tasks = ScenePlan(mouth, people=readers, transcripts=file).all_tasks
+    only = [argument for task in tasks if task != "reading" for argument in ("--weight", f"{task}=0")]
+    call(tmp_path / "out", "--hours", "0.1", "--mouth", mouth, "--transcripts", file, *only)
+    counts = count_scenes(tmp_path / "out" / "train")
+    assert list(counts) == ["reading"] and counts["reading"].said == 0
+    (shard,) = open_shards(tmp_path / "out" / "train")
+    for number in range(len(shard)):
+        tokens = unpack(shard.scene(number).packed)[1]
+        heard = tuple(word for turn in tokens for word in read_emission(turn).heard)
+        assert heard and heard == ("the", "was", "of") * (len(heard) // 3)
+
+
+def test_a_folder_without_transcripts_has_the_plan_that_it_had_before_there_were_any(
+    mouth: Path, readers: Path
+) -> None:
+    without = ScenePlan(mouth, people=readers)
+    beside = ScenePlan(mouth, people=readers, transcripts=readers / "transcripts.json")
+    assert "transcripts" not in without.as_written and "reading" not in without.all_tasks
+    assert beside.as_written["transcripts"] and beside.all_weights["reading"] > 0
+
+
+def test_transcripts_of_the_other_split_or_without_recordings_are_refused(
+    mouth: Path, readers: Path, tones: ToneSynthesizer
+) -> None:
+    file = readers / "transcripts.json"
+    with pytest.raises(BadTrainConfigError, match="recordings"):
+        ScenePlan(mouth, transcripts=file)
+    plan = ScenePlan(mouth, split="test", people=readers, transcripts=file, has_frames=False)
+    with pytest.raises(BadTrainConfigError, match="held-out people"):
+        SceneMaker(plan, lambda _: tones)
