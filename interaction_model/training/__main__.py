@@ -32,11 +32,13 @@ from microturn.interaction_model.training.train_config import (
     TrainConfig,
 )
 from microturn.interaction_model.training.trainer import CURVES, Limit, Trainer
+from microturn.interaction_model.training.transcribe_command import transcribe
 from microturn.protocols import MicroturnError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.command()(scenes)
 app.command()(exam)
+app.command()(transcribe)
 DEFAULT = TrainConfig()
 
 
