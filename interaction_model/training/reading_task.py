@@ -63,6 +63,12 @@ class Readers:
         """
         self._paths = {path.name: path for path in recordings if path.name in transcripts}
         self._transcripts = {name: transcripts[name] for name in self._paths}
+        self.recordings = tuple(
+            name
+            for name in sorted(self._paths)
+            if any(word.word in _VOCABULARY for word in transcripts[name].words)
+        )
+        """Names of those in which there is a word to write down, in doubt or not."""
         found = {name: stretches(name, transcripts[name]) for name in sorted(self._paths)}
         self.stretches = tuple(some for some in found.values() if some)
         """Of each recording that has any."""
@@ -80,6 +86,12 @@ class Readers:
         while stage.now_ms < end:
             stage.recording(self.phrase(stage.one_of(stage.one_of(self.stretches)), stage.one_of(SPEEDS)))
             stage.wait(*_APART_MS)
+
+    def read_whole(self, stage: Stage, recording: str) -> None:
+        """Write a scene with one of `recordings`, all of it and at its own speed: to examine with."""
+        stage.text(stage.form(ASKED))
+        stage.wait(*_APART_MS)
+        stage.recording(self.phrase(Stretch(recording, 0, len(self._transcripts[recording].words)), 100))
 
     def phrase(self, stretch: Stretch, speed: int) -> Phrase:
         """Return a stretch as a phrase, played at a speed in percent; its words are those of the vocabulary."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from microturn.interaction_model.cascade.recognition_service import Recognizer
 from microturn.interaction_model.cascade.recognizer import MoonshineRecognizer
 from microturn.interaction_model.native.emission import Words
-from microturn.interaction_model.native.vocabulary import written_words
+from microturn.interaction_model.native.vocabulary import WORDS, written_words
 from microturn.interaction_model.training.audio_rate import at_input_rate
 from microturn.interaction_model.training.forced_alignment import ForcedAligner
 from microturn.interaction_model.training.transcripts import Transcript
@@ -19,6 +19,7 @@ from microturn.weights import WEIGHTS, locate
 
 SECOND_HEARING = 0.93
 """Speed at which a recording is heard again, a little slower and lower: what is understood in both ways is likely right."""
+_VOCABULARY = frozenset(WORDS)
 _PARTS = ("moonshine-encoder", "moonshine-decoder", "moonshine-tokenizer")
 
 
@@ -41,14 +42,23 @@ class Transcriber:
 
     def understood(self, audio: Samples) -> Transcript:
         """Return what the recogniser makes of sound `(S,)` at 16 kHz; about a twentieth of its length."""
-        words = written_words(self.recognizer.transcribe(audio).text)
+        words = spoken_words(self.recognizer.transcribe(audio).text)
         slower = at_input_rate(audio, INPUT_RATE_HZ * SECOND_HEARING)
-        again = written_words(self.recognizer.transcribe(slower).text)
+        again = spoken_words(self.recognizer.transcribe(slower).text)
         return Transcript(tuple(self.aligner.align(audio, words)), again)
 
     def given(self, audio: Samples, words: Words) -> Transcript:
         """Return a text that is known to be said in the sound, with the times of its words."""
         return Transcript(tuple(self.aligner.align(audio, words)), words)
+
+
+def spoken_words(text: str) -> Words:
+    """Split a recogniser's text into words, compounds too: "twenty-one" is two, "to-day" the one of the vocabulary."""
+    words: list[str] = []
+    for word in written_words(text.replace("\u2014", " ")):
+        joined = word.replace("-", "")
+        words += [joined] if joined in _VOCABULARY else filter(None, word.split("-"))
+    return tuple(words)
 
 
 def recognizer_name() -> str:

@@ -38,10 +38,10 @@ class Transcript:
     def doubtful(self) -> frozenset[int]:
         """Return the places of the words that may be wrong, as far as words of the vocabulary go.
 
-        That a name was heard in two ways is no doubt: neither is written down.
+        That a name was heard in two ways is no doubt: neither is written down. A number in digits may have been said in any way.
         """
         first = [word.word for word in self.words]
-        doubts = {place for place, word in enumerate(self.words) if word.misfit > MISFIT_LIMIT}
+        doubts = {place for place, word in enumerate(self.words) if _is_odd(word)}
         matcher = SequenceMatcher(None, first, self.again, autojunk=False)
         for tag, begin, end, start, stop in matcher.get_opcodes():
             if tag != "equal" and not _VOCABULARY.isdisjoint((*first[begin:end], *self.again[start:stop])):
@@ -91,6 +91,10 @@ class TranscriptFile:
         except (OSError, LookupError, TypeError, ValueError) as error:
             expected = "a file that the command `transcribe` has written"
             raise BadTrainConfigError("transcripts", expected=expected, got=path.name) from error
+
+
+def _is_odd(word: AlignedWord) -> bool:
+    return word.misfit > MISFIT_LIMIT or any(letter.isdigit() for letter in word.word)
 
 
 def _transcript(content: Mapping[str, Any]) -> Transcript:

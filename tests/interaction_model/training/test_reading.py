@@ -9,10 +9,13 @@ import pytest
 import soundfile
 
 from microturn.interaction_model.native.emission import read_emission
+from microturn.interaction_model.native.vocabulary import WORDS
+from microturn.interaction_model.training._errors import BadTrainConfigError
 from microturn.interaction_model.training.cast import estimated_cast
 from microturn.interaction_model.training.digit_people import SPEEDS
 from microturn.interaction_model.training.forced_alignment import AlignedWord
 from microturn.interaction_model.training.hearing_marks import PEOPLE_VOICE, voice_of
+from microturn.interaction_model.training.reading_exam import examination_readings
 from microturn.interaction_model.training.reading_task import (
     PAUSE_MS,
     PREFIX,
@@ -23,8 +26,9 @@ from microturn.interaction_model.training.reading_task import (
     stretches,
 )
 from microturn.interaction_model.training.scene import Scene
+from microturn.interaction_model.training.speakers import Split
 from microturn.interaction_model.training.stage import Stage, turn_of
-from microturn.interaction_model.training.transcripts import Transcript
+from microturn.interaction_model.training.transcripts import Transcript, TranscriptFile
 
 pytestmark = pytest.mark.unit
 
@@ -135,3 +139,29 @@ def test_words_that_are_not_written_down_are_part_of_the_talk_and_its_sound(read
     assert phrase.length_ms <= sound.size / 16 <= phrase.length_ms + 100
     last = sound[16 * (phrase.length_ms - WORD_MS) : 16 * phrase.length_ms]
     assert np.sqrt(np.mean(np.square(last))) > 0.05
+
+
+def test_recordings_to_examine_with_are_heard_whole_and_as_they_are(tmp_path: Path, readers: Readers) -> None:
+    dev = tmp_path / "librispeech" / "dev"
+    dev.mkdir(parents=True)
+    names = ("1-1-0000.flac", "2-1-0000.flac", "3-1-0000.flac")
+    for name in names:
+        (tmp_path / name).rename(dev / name)
+    (dev / "transcripts.tsv").write_text("".join(f"{name}\t{TEXT}\n" for name in names))
+    nothing = Transcript(said("castle friend", {}), ("castle", "friend"))
+    files = {names[0]: transcript(), names[1]: nothing, names[2]: transcript(doubt="not")}
+    TranscriptFile(Split.HELD_OUT, "a text", files).save(tmp_path / "dev.json")
+    scenes = list(examination_readings(tmp_path / "dev.json", tmp_path))
+    assert [each.scene.talks[0].phrase.clip for each in scenes] == [
+        f"{PREFIX}:{name}:100:0:20" for name in (names[0], names[2])
+    ]
+    known = tuple(word for word in TEXT.split() if word in WORDS)
+    for each in scenes:
+        (talk,) = each.scene.talks
+        assert talk.phrase.words == known and each.scene.split == "test"
+        assert each.sound.size == 3200 * each.scene.micro_turns
+        assert np.abs(each.sound[: 16 * (talk.start_ms - 10)]).max() < 1e-3
+        assert np.abs(each.sound[16 * talk.start_ms : 16 * talk.end_ms]).max() > 0.05
+    TranscriptFile(Split.TRAIN, "an ear", files).save(tmp_path / "train.json")
+    with pytest.raises(BadTrainConfigError, match="held-out"):
+        next(examination_readings(tmp_path / "train.json", tmp_path))

@@ -14,7 +14,7 @@ from microturn.interaction_model.training.forced_alignment import READER, Aligne
 from microturn.interaction_model.training.real_speech import VARIABLE, talk_files
 from microturn.interaction_model.training.speakers import Split
 from microturn.interaction_model.training.transcribe_command import make_transcripts
-from microturn.interaction_model.training.transcriber import Transcriber
+from microturn.interaction_model.training.transcriber import Transcriber, spoken_words
 from microturn.interaction_model.training.transcripts import MISFIT_LIMIT, Transcript, TranscriptFile
 from microturn.protocols import Samples
 from tests.interaction_model.training.conftest import ToneSynthesizer
@@ -42,6 +42,7 @@ def transcript(first: str, again: str, misfit: float = 0.1) -> Transcript:
         ("saw it", "the saw it", {0}),
         ("we saw", "we saw it", {1}),
         ("this that was so", "this was so", {1}),
+        ("in 1850 it was", "in 1850 it was", {1}),
         ("", "the", set()),
     ],
 )
@@ -49,6 +50,12 @@ def test_words_are_in_doubt_where_words_of_the_vocabulary_were_heard_in_two_ways
     first: str, again: str, doubts: set[int]
 ) -> None:
     assert transcript(first, again).doubtful() == doubts
+
+
+def test_compounds_are_heard_as_the_words_that_they_are_said_with() -> None:
+    assert spoken_words("Twenty-one boots\u2014to-day, re-entered -") == (
+        *("twenty", "one", "boots", "today", "re", "entered"),
+    )
 
 
 def test_words_that_the_sound_does_not_fit_are_in_doubt() -> None:
