@@ -56,6 +56,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest state.")] = False,
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = DEFAULT.seed,
     device: Annotated[str, typer.Option(help="`cpu` or `cuda`.")] = DEFAULT.device,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the network: a slow first step, then quicker ones.")
+    ] = DEFAULT.is_compiled,
     precision: Annotated[Precision, typer.Option(help="Of matrix products.")] = DEFAULT.precision,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = DEFAULT.threads,
     rows: Annotated[int, typer.Option(help="Rows of a micro-batch.")] = DEFAULT.rows.rows,
@@ -79,6 +82,7 @@ def train(
         precision=precision,
         threads=threads,
         device=device,
+        is_compiled=compiled,
         task_weights=dict(map(task_weight, weight or [])),
         rows=RowsConfig(rows=rows, micro_turns=micro_turns, accumulate=accumulate),
         optimizer=OptimizerConfig(learning_rate=rate),

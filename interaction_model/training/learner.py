@@ -44,6 +44,8 @@ class Learner:
 
     def __init__(self, trainee: Trainee, config: TrainConfig) -> None:
         self.trainee = trainee.to(config.device)
+        if config.is_compiled:
+            self.trainee.network.model.compile(dynamic=False)
         self._config = config
         self._objective = Objective(config.weights).to(config.device)
         self.optimizer = make_optimizer(trainee, config.optimizer)

@@ -4,6 +4,7 @@ import errno
 import logging
 import math
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -496,3 +497,20 @@ def run_command(*arguments: str) -> int:
         except SystemExit as end:
             return int(end.code or 0)
     return 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "MICROTURN_LONG_TESTS" not in os.environ or shutil.which("g++") is None,
+    reason="needs two minutes and g++; set MICROTURN_LONG_TESTS=1",
+)
+@pytest.mark.timeout(240)
+@pytest.mark.filterwarnings("ignore")  # PyTorch's compiler warns of its own code
+def test_a_compiled_run_learns_the_same(data: Path, tmp_path: Path) -> None:
+    losses = {}
+    for is_compiled in (False, True):
+        watch = Watch()
+        config = small_config(is_compiled=is_compiled)
+        Trainer(small_parts(data, config), tmp_path / str(is_compiled)).run(Limit(steps=3), watch)
+        losses[is_compiled] = watch.losses
+    assert losses[True] == pytest.approx(losses[False], rel=1e-3)
