@@ -29,6 +29,8 @@ class Conduct:
     """Delegations: the micro-turn of each and its intent."""
     cancels: tuple[int, ...] = ()
     """Micro-turns in which the running task was called off."""
+    signs: tuple[int, ...] = ()
+    """Micro-turns in which a sign of listening was given; such signs are not among `said`."""
 
 
 def conduct_of(outputs: Sequence[Sequence[int]], own_word_ms: OwnWordMs) -> Conduct:
@@ -39,6 +41,7 @@ def conduct_of(outputs: Sequence[Sequence[int]], own_word_ms: OwnWordMs) -> Cond
         heard=tuple((turn, word) for turn, each in enumerate(emissions) for word in each.heard),
         tasks=tuple((turn, intent) for turn, each in enumerate(emissions) for intent in each.tasks),
         cancels=tuple(turn for turn, each in enumerate(emissions) if each.cancels),
+        signs=tuple(turn for turn, each in enumerate(emissions) if each.backchannel),
     )
 
 

@@ -19,7 +19,7 @@ _Window = tuple[int, int]
 
 
 def decision_marks(scene: Scene, conduct: Conduct) -> Iterator[tuple[str, Mark]]:
-    """Yield a mark for each request and each cancellation, and the scene's false delegations by the minute."""
+    """Yield a mark for each request and each cancellation; by the minute those delegations and cancellations that are false."""
     matched = _matched(scene, conduct)
     for (_, intent), place in zip(scene.tasks, matched, strict=True):
         done = conduct.tasks[place][1] if place is not None else None
@@ -35,6 +35,7 @@ def decision_marks(scene: Scene, conduct: Conduct) -> Iterator[tuple[str, Mark]]
     minutes = scene.micro_turns * MICRO_TURN_MS / _MINUTE_MS
     false = len(conduct.tasks) - sum(place is not None for place in matched)
     yield "false_delegations_per_minute", Mark(false / minutes, minutes)
+    yield "false_cancels_per_minute", Mark(_false_cancels(scene, conduct) / minutes, minutes)
 
 
 def _matched(scene: Scene, conduct: Conduct) -> list[int | None]:
@@ -49,6 +50,16 @@ def _matched(scene: Scene, conduct: Conduct) -> list[int | None]:
             taken.add(best)
         matched.append(best)
     return matched
+
+
+def _false_cancels(scene: Scene, conduct: Conduct) -> int:
+    """How many cancellations call nothing off: each window takes one."""
+    left = list(conduct.cancels)
+    for turn in scene.cancels:
+        inside = next((each for each in left if _in(_decided_by(turn), each)), None)
+        if inside is not None:
+            left.remove(inside)
+    return len(left)
 
 
 def _answers_due(scene: Scene) -> list[Due]:

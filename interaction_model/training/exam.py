@@ -28,6 +28,7 @@ from microturn.interaction_model.training.scorers import (
     stop_latency,
     temporal_iou,
 )
+from microturn.interaction_model.training.sign_marks import sign_marks
 
 _ANSWERED_WITHIN_S = 0.8
 """How long after other people's talk a word still counts as an answer to it; our choice."""
@@ -56,6 +57,7 @@ def examine(scene: Scene, conduct: Conduct) -> Marks:
         *_stray(scene, conduct.said, claims),
         *decision_marks(scene, conduct),
         *hearing_marks(scene, conduct),
+        *sign_marks(scene, conduct),
     ):
         marks[figure].append(mark)
     return marks

@@ -10,9 +10,14 @@ from dataclasses import dataclass
 
 from microturn.interaction_model.training.hearing_marks import PEOPLE_VOICE
 from microturn.interaction_model.training.marks import Estimate, Statistic
+from microturn.interaction_model.training.reading_task import TASK as READING
 
 PEOPLE = "people_digits"
 """Name, among the tasks, of digits said by people who are not trained on."""
+READINGS = READING
+"""Name, among the tasks, of texts read by people who are not trained on."""
+RECORDED_TASKS = frozenset({PEOPLE, READINGS})
+"""Tasks in which the user is a recording, which say something about hearing alone."""
 SEEN_TASKS = frozenset(
     {"repetitions", "action_span", "appearance", "change_of_colour", "change_of_side", "description"}
 )
@@ -31,7 +36,7 @@ class Figure:
     unit: str = "%"
     """Figures in `%` are shown times 100."""
     tasks: tuple[str, ...] = ()
-    """Those that it is taken from; if empty all but `PEOPLE`."""
+    """Those that it is taken from; if empty all but `RECORDED_TASKS`."""
     at_least: float | None = None
     at_most: float | None = None
 
@@ -42,7 +47,7 @@ class Figure:
 
     def covers(self, task: str) -> bool:
         """Whether scenes of a task count."""
-        return task in self.tasks if self.tasks else task != PEOPLE
+        return task in self.tasks if self.tasks else task not in RECORDED_TASKS
 
     def is_met(self, found: Estimate) -> bool | None:
         """Whether the goal is met; None without one."""
@@ -52,7 +57,12 @@ class Figure:
 
     def shown(self, value: float) -> str:
         """Write a value of this figure, with its unit."""
-        return f"{100 * value:.0f} %" if self.unit == "%" else f"{value:.2f}{self.unit}"
+        return shown(value, self.unit)
+
+
+def shown(value: float, unit: str) -> str:
+    """Write a value with its unit."""
+    return f"{100 * value:.0f} %" if unit == "%" else f"{value:.2f}{unit}"
 
 
 GOALS: tuple[Figure, ...] = (
@@ -75,6 +85,7 @@ GOALS: tuple[Figure, ...] = (
 
 OTHERS: tuple[Figure, ...] = (
     Figure("word_error_rate", "words of the user: errors", Statistic.RATE),
+    Figure("word_error_rate", "words of people reading: errors", Statistic.RATE, tasks=(READINGS,)),
     Figure("heard_latency_turns", "a word is written down after", Statistic.MEDIAN, " micro-turns"),
     Figure("heard_in_vain_per_minute", "words written down where none was said", Statistic.RATE, "/min"),
     Figure("digits_single", "single digits of people", tasks=(PEOPLE,)),
@@ -86,11 +97,14 @@ OTHERS: tuple[Figure, ...] = (
     Figure("others_taken", "other people answered"),
     Figure("stop_latency_s", "silent after an interruption", Statistic.MEDIAN, " s"),
     Figure("backchannel_held", "goes on under the user's hum"),
+    Figure("sign_hit", "signs of listening in stories"),
+    Figure("false_signs_per_minute", "signs of listening anywhere else", Statistic.RATE, "/min"),
     Figure("delegated", "errands handed over in time"),
     Figure("delegated_exactly", "errands with exactly the right words"),
     Figure("answered", "other requests answered, not handed over"),
     Figure("false_delegations_per_minute", "false delegations", Statistic.RATE, "/min"),
     Figure("cancelled", "errands called off"),
+    Figure("false_cancels_per_minute", "called off for nothing", Statistic.RATE, "/min"),
     Figure("result_hit", "results said at the next pause"),
     Figure("result_over_user", "results said over the user"),
     Figure("count_hit", "repetitions: each counted in time"),

@@ -12,8 +12,11 @@ from rich.table import Table
 
 from microturn.interaction_model.training.exam_figures import GOALS, OTHERS, Figure, figures_in
 from microturn.interaction_model.training.exam_sheet import Sheet
+from microturn.interaction_model.training.marks import DRAWS
 
 NOT_POSSIBLE = "not possible"
+FORMAT = 1
+"""Of the lines; raised when what is read from them means something else."""
 _TITLE_WIDTH = 30
 
 
@@ -31,7 +34,8 @@ def tables(sheets: Sequence[Sheet]) -> Iterator[Table]:
 
 def lines(sheets: Sequence[Sheet], about: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line that tells what was examined, and one for each figure of each examinee, over all and by task."""
-    yield json.dumps({"exam": about}, sort_keys=True)
+    measure = {"interval": 0.95, "interval_draws": DRAWS, "interval_over": "scenes"}
+    yield json.dumps({"exam": {"format": FORMAT, **measure, **about}}, sort_keys=True)
     figures = figures_in(chain.from_iterable(sheet.marked() for sheet in sheets))
     by_task = ((figure, task) for task, own in _by_task(sheets).items() for figure in own)
     for figure, task in chain(((figure, None) for figure in figures), by_task):
@@ -68,13 +72,20 @@ def _by_task(sheets: Sequence[Sheet]) -> dict[str, list[Figure]]:
 
 
 def _figures_of(task: str, sheets: Sequence[Sheet]) -> list[Figure]:
-    """Those with marks in a task; one that is named by task has the name of that task there."""
+    """Those with marks in a task; of two that are taken from the same marks the one that names the task, if one does."""
     figures = figures_in(chain.from_iterable(sheet.marked(task) for sheet in sheets))
-    return [figure for figure in figures if task in figure.tasks or _has_one_title(figure)]
+    named = {figure.key for figure in figures if task in figure.tasks}
+    return [
+        figure
+        for figure in figures
+        if task in figure.tasks or (figure.key not in named and _is_of_all_tasks(figure))
+    ]
 
 
-def _has_one_title(figure: Figure) -> bool:
-    return sum(each.key == figure.key for each in (*GOALS, *OTHERS)) == 1
+def _is_of_all_tasks(figure: Figure) -> bool:
+    """Whether its title says nothing about tasks or voices."""
+    titles = [each for each in (*GOALS, *OTHERS) if each.key == figure.key]
+    return len(titles) == 1 or (figure in titles and not figure.tasks)
 
 
 def _cell(sheet: Sheet, sheets: Sequence[Sheet], figure: Figure, task: str | None) -> str:
@@ -104,7 +115,15 @@ def _goal(figure: Figure) -> str:
 
 def _line(sheet: Sheet, sheets: Sequence[Sheet], figure: Figure, task: str | None) -> dict[str, Any] | None:
     found = sheet.figure(figure, task)
-    named = {"examinee": sheet.name, "figure": figure.key, "tasks": [task] if task else list(figure.tasks)}
+    named = {
+        "examinee": sheet.name,
+        "figure": figure.key,
+        "title": figure.title,
+        "statistic": figure.statistic.name.lower(),
+        "unit": figure.unit,
+        "scope": "exam" if task is None else "task",
+        "tasks": [task] if task else list(figure.tasks),
+    }
     if found is None:
         return {**named, "value": None} if _is_impossible(sheet, sheets, figure, task) else None
     measured = {

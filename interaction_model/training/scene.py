@@ -27,6 +27,10 @@ PATCH_PIXELS = 40
 """Side of a patch that the eyes make one token of; stated by Thinking Machines for their interaction models."""
 
 Split = Literal["train", "test"]
+MomentKind = Literal[
+    "turn", "pause", "backchannel", "sign", "interruption", "others", "repetition", "action", "event"
+]
+"""A `backchannel` is the user's, a `sign` of listening the assistant's."""
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -104,7 +108,7 @@ class Due:
 class Moment:
     """A stretch of time that a score looks at."""
 
-    kind: Literal["turn", "pause", "backchannel", "interruption", "others", "repetition", "action", "event"]
+    kind: MomentKind
     start_ms: int
     end_ms: int
 

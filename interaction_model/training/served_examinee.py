@@ -101,6 +101,7 @@ class _Notes:
     """By turn of the user what was taken for said, at each micro-turn in which that was told."""
     tasks: list[tuple[int, Words]] = field(default_factory=list)
     cancels: list[int] = field(default_factory=list)
+    signs: list[int] = field(default_factory=list)
     is_free: bool = True
     """Whether nobody has the floor."""
 
@@ -123,6 +124,8 @@ class _Notes:
         for utterance in output.utterances:
             self.utterances[utterance.utterance_id] = utterance
             self.ends_ms[utterance.utterance_id] = begin_ms + utterance.start_sample / _SAMPLES_PER_MS
+            if utterance.source == "backchannel":
+                self.signs.append(output.index)
         for word in output.words:
             end = begin_ms + word.end_sample / _SAMPLES_PER_MS
             piece = self.utterances[word.utterance_id].text.split()[word.index]
@@ -149,7 +152,7 @@ class _Notes:
         """Give out what was done."""
         heard = [word for _, versions in sorted(self.texts.items()) for word in _settled(versions)]
         said = sorted(self.said, key=lambda word: word.begin)
-        return Conduct(tuple(said), tuple(heard), tuple(self.tasks), tuple(self.cancels))
+        return Conduct(tuple(said), tuple(heard), tuple(self.tasks), tuple(self.cancels), tuple(self.signs))
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ from microturn.interaction_model.training.scene import (
     Due,
     Film,
     Moment,
+    MomentKind,
     Noise,
     OwnWord,
     Phrase,
@@ -249,8 +250,9 @@ class Stage:
         self._own = [replace(word, end_ms=min(word.end_ms, heard_ms(stop))) for word in kept]
 
     def backchannel(self, turn: int) -> None:
-        """Show that the user is listened to."""
+        """Show that the user is listened to, and note when that is heard."""
         self._backchannels.append(turn)
+        self.moment("sign", heard_ms(turn), heard_ms(turn + 1))
 
     def delegate(self, intent: Words) -> None:
         """Hand a task to the background, now."""
@@ -266,14 +268,7 @@ class Stage:
         """Note what has to be said."""
         self._due.append(Due(kind, answers, window_ms))
 
-    def moment(
-        self,
-        kind: Literal[
-            "turn", "pause", "backchannel", "interruption", "others", "repetition", "action", "event"
-        ],
-        start_ms: int,
-        end_ms: int,
-    ) -> None:
+    def moment(self, kind: MomentKind, start_ms: int, end_ms: int) -> None:
         """Note a stretch of time that a score looks at."""
         self._moments.append(Moment(kind, start_ms, end_ms))
 

@@ -35,6 +35,7 @@ FULL = {
     "delegated_exactly",
     "answered",
     "cancelled",
+    "sign_hit",
 }
 NONE = {
     "pause_taken",
@@ -45,6 +46,8 @@ NONE = {
     "cue_false_alarms_per_minute",
     "stray_words_per_minute",
     "false_delegations_per_minute",
+    "false_cancels_per_minute",
+    "false_signs_per_minute",
     "heard_in_vain_per_minute",
     "word_error_rate",
 }
