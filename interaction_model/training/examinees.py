@@ -17,6 +17,7 @@ from microturn.interaction_model.native.vocabulary import said_token
 from microturn.interaction_model.training.conduct import Conduct, OwnWordMs, conduct_of
 from microturn.interaction_model.training.exam_scenes import RenderedScene
 from microturn.interaction_model.training.free_run import FreeRunner, Outputs
+from microturn.interaction_model.training.token_choice import Choice, greedy
 from microturn.protocols import INPUT_SAMPLES, Samples
 
 _LOUDER_THAN_FLOOR = 4.0
@@ -42,18 +43,21 @@ class Examinee(Protocol):
 
 
 class NetworkExaminee:
-    """A network that runs freely, greedily, all scenes side by side; its words take as long as the mouth says."""
+    """A network that runs freely, all scenes side by side; its words take as long as the mouth says."""
 
     impossible = frozenset[str]()
 
-    def __init__(self, network: Network, own_word_ms: OwnWordMs, name: str = "network") -> None:
+    def __init__(
+        self, network: Network, own_word_ms: OwnWordMs, name: str = "network", choose: Choice = greedy
+    ) -> None:
         self.name = name
+        self._choose = choose
         self._network = network.eval()
         self._own_word_ms = own_word_ms
 
     def sit(self, scenes: Sequence[RenderedScene]) -> list[Conduct]:
         """See `Examinee`."""
-        outputs = FreeRunner(self._network, [scene.stored() for scene in scenes]).run()
+        outputs = FreeRunner(self._network, [scene.stored() for scene in scenes], self._choose).run()
         return [conduct_of(each, self._own_word_ms) for each in outputs]
 
 

@@ -1,4 +1,4 @@
-"""Runs the network as it is served on held-out scenes: greedily, on its own output, and scores what it did when.
+"""Runs the network as it is served on held-out scenes, on its own output, and scores what it did when.
 
 Nothing of the targets is given to the network. Scores count whole words and tasks, matched one to one.
 """
@@ -27,6 +27,7 @@ from microturn.interaction_model.native.network import Network
 from microturn.interaction_model.native.vocabulary import Token
 from microturn.interaction_model.training.scene import MICRO_TURN_MS, Pixels
 from microturn.interaction_model.training.scene_shards import StoredScene
+from microturn.interaction_model.training.token_choice import Choice, greedy
 
 TOLERANCE = 1
 """Micro-turns by which an event may come early or late and still count as a hit; our choice."""
@@ -81,8 +82,9 @@ class FreeScore:
 class FreeRunner:
     """Runs a network freely on some scenes side by side; its weights are copied when it is made."""
 
-    def __init__(self, network: Network, scenes: Sequence[StoredScene]) -> None:
+    def __init__(self, network: Network, scenes: Sequence[StoredScene], choose: Choice = greedy) -> None:
         self._network = network
+        self._choose = choose
         self._scenes = scenes
         self._inputs = [unpack(scene.packed)[0] for scene in scenes]
         cache = _cache_for(scenes)
@@ -129,7 +131,7 @@ class FreeRunner:
         asked, last = list(range(len(sessions))), list(hidden)
         for _ in range(MAX_OUTPUT_TOKENS + 1):
             scores = self._decoder.logits(torch.cat(last)).masked_fill(self._forbidden, -torch.inf)
-            chosen = dict(zip(asked, scores.argmax(-1).tolist(), strict=True))
+            chosen = dict(zip(asked, self._choose(scores).tolist(), strict=True))
             asked = [
                 number
                 for number in asked
