@@ -1,6 +1,7 @@
 """The scenes of an exam, drawn by seed and rendered a few at a time, so that hours of sound need no memory.
 
-Every scene is of the test split: wordings, contents, looks and speakers that are never trained on.
+Every scene is of the test split: wordings, contents, looks and speakers that are never trained on. A rehearsal is made of
+new scenes of the train split, so that settings can be chosen without a look at what is examined.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from microturn.interaction_model.native.grammar import pack
-from microturn.interaction_model.training.exam_figures import PEOPLE
+from microturn.interaction_model.training._errors import BadTrainConfigError
+from microturn.interaction_model.training.exam_figures import PEOPLE, READINGS
 from microturn.interaction_model.training.mixing import TASKS
 from microturn.interaction_model.training.real_speech import VARIABLE, speech_data
-from microturn.interaction_model.training.scene import Scene
+from microturn.interaction_model.training.scene import Scene, Split
 from microturn.interaction_model.training.scene_maker import SceneMaker
 from microturn.interaction_model.training.scene_plan import ScenePlan
 from microturn.interaction_model.training.scene_shards import StoredScene
@@ -24,6 +27,8 @@ from microturn.protocols import Samples
 
 SCENES_APART = 10_000
 """Scenes of one seed and task; our choice."""
+REHEARSALS_FROM = 10**15
+"""Number of the first scene of a rehearsal: no plan of training data comes that far."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,20 +67,35 @@ class ExamPlan:
     scenes: int = 40
     """Of each task."""
     engines: tuple[Engine, ...] = (Engine.FLITE,)
-    """Who speaks. By default one that training does not use."""
+    """Who speaks. Training may use the same programs, but never the same speakers."""
     seed: int = 0
+    split: Split = "test"
+    """`train` for a rehearsal."""
     people: Path | None = None
     """Folder with recordings of people, for the digits of those who are never trained on."""
+    readings: Path | None = None
+    """Transcripts of held-out people who read aloud."""
+
+    def __post_init__(self) -> None:
+        if self.split == "train" and (self.people or self.readings):
+            expected = "absent from a rehearsal, as they are examined with"
+            raise BadTrainConfigError("held-out people", expected=expected, got="some")
 
     @property
     def all_tasks(self) -> tuple[str, ...]:
-        """The tasks, with the digits of people if there are recordings of them."""
-        return (*self.tasks, *((PEOPLE,) if self.people else ()))
+        """The tasks, with the digits of people and what they read if there are recordings of them."""
+        digits = (PEOPLE,) if self.people else ()
+        return (*self.tasks, *digits, *((READINGS,) if self.readings else ()))
+
+    @property
+    def first_scene(self) -> int:
+        """Number of the first scene of each task."""
+        return (REHEARSALS_FROM if self.split == "train" else 0) + self.seed * SCENES_APART
 
     @property
     def synthetic(self) -> ScenePlan:
         """What the scenes with synthetic voices are made from."""
-        return ScenePlan(self.mouth, split="test", seed=self.seed, engines=self.engines, has_frames=False)
+        return ScenePlan(self.mouth, split=self.split, seed=self.seed, engines=self.engines, has_frames=False)
 
     @property
     def recorded(self) -> ScenePlan:
@@ -94,11 +114,20 @@ class ExamPlan:
 Load = Callable[[ScenePlan], SceneRenderer]
 
 
+class Readings(Protocol):
+    """Gives scenes of recordings by number."""
+
+    def __len__(self) -> int: ...
+
+    def rendered(self, number: int) -> RenderedScene:
+        """Write one of them."""
+
+
 class ExamScenes:
     """Draws the scenes of a plan; blocks, one thread at a time."""
 
-    def __init__(self, plan: ExamPlan, load: Load = SceneRenderer) -> None:
-        """Load who speaks.
+    def __init__(self, plan: ExamPlan, load: Load = SceneRenderer, readings: Readings | None = None) -> None:
+        """Load who speaks; `readings` have to be there if the plan has some.
 
         Raises:
             SpeechProgramMissingError: a program that speaks is not installed.
@@ -107,19 +136,29 @@ class ExamScenes:
         self._plan = plan
         self._made = load(plan.synthetic)
         self._recorded = load(plan.recorded) if plan.people else None
+        self._readings = readings
+
+    def count(self, task: str) -> int:
+        """How many scenes of a task there are."""
+        if task == READINGS and self._readings is not None:
+            return min(self._plan.scenes, len(self._readings))
+        return self._plan.scenes
 
     def rendered(self, task: str, number: int) -> RenderedScene:
         """Draw scene `number`, from 0, of a task of the plan."""
-        seed = self._plan.seed * SCENES_APART + number
+        if task == READINGS and self._readings is not None:
+            # They lie in the order of who reads, and all who read are to be heard.
+            return self._readings.rendered(number * len(self._readings) // self.count(task))
+        seed = self._plan.first_scene + number
         if task == PEOPLE and self._recorded is not None:
             return self._recorded.rendered("digits", seed)
         return self._made.rendered(task, seed)
 
     def batches(self, task: str, size: int) -> Iterator[Sequence[RenderedScene]]:
         """Yield all scenes of a task, so many at a time."""
-        for first in range(0, self._plan.scenes, size):
-            numbers = range(first, min(first + size, self._plan.scenes))
-            yield [self.rendered(task, number) for number in numbers]
+        count = self.count(task)
+        for first in range(0, count, size):
+            yield [self.rendered(task, number) for number in range(first, min(first + size, count))]
 
 
 def recordings() -> Path | None:

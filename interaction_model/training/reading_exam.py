@@ -6,7 +6,7 @@ latency measured here is only as exact as it is (about 25 ms on average, some wo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
 from pathlib import Path
 
 from microturn.interaction_model.training._errors import BadTrainConfigError
@@ -25,22 +25,39 @@ AS_RECORDED = Condition(Room(0.0, 0.0, 0), Microphone(20.0, 8000.0), (), 0.0, Fa
 """No room and no noise but those of the recording."""
 
 
-def examination_readings(transcripts: Path, folder: Path | None = None) -> Iterator[RenderedScene]:
-    """Yield a scene for each recording with its text that holds a word of the vocabulary, in the order of their names.
+class ExamReadings:
+    """A scene for each recording with its text that holds a word of the vocabulary, in the order of their names.
 
-    `transcripts` is what the command `transcribe --split test` has written.
-
-    Raises:
-        SpeechDataMissingError: there are no recordings with their text.
-        BadTrainConfigError: the transcripts are of people to train on.
+    Blocks; one thread at a time.
     """
-    file = TranscriptFile.load(transcripts)
-    if file.split is not Split.HELD_OUT:
-        raise BadTrainConfigError("transcripts", expected="of held-out people", got=f"{file.split} people")
-    readers = Readers(spoken_texts(folder), file.files)
-    sound = SceneSound(readers)
-    for number, recording in enumerate(readers.recordings):
+
+    def __init__(self, transcripts: Path, folder: Path | None = None) -> None:
+        """Use a file that the command `transcribe --split test` has written, and the folder with the recordings.
+
+        Raises:
+            SpeechDataMissingError: there are no recordings with their text.
+            BadTrainConfigError: the transcripts are of people to train on, or of none of these recordings.
+        """
+        file = TranscriptFile.load(transcripts)
+        if file.split is not Split.HELD_OUT:
+            raise BadTrainConfigError(
+                "transcripts", expected="of held-out people", got=f"{file.split} people"
+            )
+        texts = spoken_texts(folder)
+        if file.files.keys().isdisjoint(path.name for path in texts):
+            expected = "of the recordings that are there"
+            raise BadTrainConfigError("transcripts", expected=expected, got=f"{len(file.files)} of others")
+        self._readers = Readers(texts, file.files)
+        self._sound = SceneSound(self._readers)
+        self.digest = hashlib.sha256(transcripts.read_bytes()).hexdigest()
+        """Of the file."""
+
+    def __len__(self) -> int:
+        return len(self._readers.recordings)
+
+    def rendered(self, number: int) -> RenderedScene:
+        """Write the scene of a recording, from 0."""
         stage = Stage(TASK, "test", number, estimated_cast())
-        readers.read_whole(stage, recording)
+        self._readers.read_whole(stage, self._readers.recordings[number])
         scene = stage.finish()
-        yield RenderedScene(scene, sound.render(scene, AS_RECORDED))
+        return RenderedScene(scene, self._sound.render(scene, AS_RECORDED))

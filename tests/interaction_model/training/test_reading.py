@@ -15,7 +15,7 @@ from microturn.interaction_model.training.cast import estimated_cast
 from microturn.interaction_model.training.digit_people import SPEEDS
 from microturn.interaction_model.training.forced_alignment import AlignedWord
 from microturn.interaction_model.training.hearing_marks import PEOPLE_VOICE, voice_of
-from microturn.interaction_model.training.reading_exam import examination_readings
+from microturn.interaction_model.training.reading_exam import ExamReadings
 from microturn.interaction_model.training.reading_task import (
     PAUSE_MS,
     PREFIX,
@@ -151,7 +151,8 @@ def test_recordings_to_examine_with_are_heard_whole_and_as_they_are(tmp_path: Pa
     nothing = Transcript(said("castle friend", {}), ("castle", "friend"))
     files = {names[0]: transcript(), names[1]: nothing, names[2]: transcript(doubt="not")}
     TranscriptFile(Split.HELD_OUT, "a text", files).save(tmp_path / "dev.json")
-    scenes = list(examination_readings(tmp_path / "dev.json", tmp_path))
+    readings = ExamReadings(tmp_path / "dev.json", tmp_path)
+    scenes = [readings.rendered(number) for number in range(len(readings))]
     assert [each.scene.talks[0].phrase.clip for each in scenes] == [
         f"{PREFIX}:{name}:100:0:20" for name in (names[0], names[2])
     ]
@@ -164,4 +165,7 @@ def test_recordings_to_examine_with_are_heard_whole_and_as_they_are(tmp_path: Pa
         assert np.abs(each.sound[16 * talk.start_ms : 16 * talk.end_ms]).max() > 0.05
     TranscriptFile(Split.TRAIN, "an ear", files).save(tmp_path / "train.json")
     with pytest.raises(BadTrainConfigError, match="held-out"):
-        next(examination_readings(tmp_path / "train.json", tmp_path))
+        ExamReadings(tmp_path / "train.json", tmp_path)
+    TranscriptFile(Split.HELD_OUT, "a text", {"9-9-0000.flac": transcript()}).save(tmp_path / "others.json")
+    with pytest.raises(BadTrainConfigError, match="of the recordings that are there"):
+        ExamReadings(tmp_path / "others.json", tmp_path)
