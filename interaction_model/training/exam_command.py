@@ -70,7 +70,7 @@ def exam(
         people=_people(task, console) if split is Part.TEST else None,
         readings=_readings(task, readings),
     )
-    entry = Entry(network, tuple(baseline or ()), _limits(end_below), cascade_scenes)
+    entry = Entry(network, tuple(baseline or ()), tuple(end_below or ()), cascade_scenes)
     report = hold_exam(entry, plan)
     report.show(console)
     report.write(out, markdown)
@@ -107,10 +107,3 @@ def _readings(tasks: Sequence[str] | None, transcripts: Path | None) -> Path | N
     if tasks and transcripts is None:
         raise BadTrainConfigError("--readings", expected=f"given for the task {READINGS!r}", got=None)
     return transcripts
-
-
-def _limits(given: Sequence[float] | None) -> tuple[float, ...]:
-    for limit in given or ():
-        if not 0 < limit <= 1:
-            raise BadTrainConfigError("--end-below", expected="above 0 and at most 1", got=limit)
-    return tuple(given or ())

@@ -88,10 +88,10 @@ def _bound(line: _Line) -> str:
 
 
 def _about(about: Mapping[str, Any]) -> str:
-    scenes = "held-out scenes" if about["split"] == "test" else "new scenes of the kind that is trained on"
+    kind = "held out" if about["split"] == "test" else "new ones of the kind that is trained on"
     network, mouth = (about[f"{name}_sha256"][:_DIGITS] for name in ("network", "mouth"))
     return (
-        f"{about['scenes_of_each_task']} {scenes} of each task, seed {about['seed']}, "
+        f"{about['scenes_of_each_task']} scenes of each task, {kind}, seed {about['seed']}, "
         f"spoken by {', '.join(about['engines'])}.\n"
         f"Network `{network}`, mouth `{mouth}`.\n"
         "In brackets: 95 % intervals over scenes, and the number of marks. Goals that are met are in bold type.\n"

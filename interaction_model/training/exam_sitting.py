@@ -22,6 +22,7 @@ from microturn.interaction_model.native.loader import ready
 from microturn.interaction_model.native.mouth import Mouth
 from microturn.interaction_model.native.network import Network
 from microturn.interaction_model.native.voice_file import load_mouth
+from microturn.interaction_model.training._errors import BadTrainConfigError
 from microturn.interaction_model.training.exam_figures import SEEN_TASKS
 from microturn.interaction_model.training.exam_markdown import markdown
 from microturn.interaction_model.training.exam_report import lines, tables
@@ -73,6 +74,12 @@ class Entry:
     """The network once more for each of these limits; see `token_choice.end_below`."""
     cascade_scenes: int = 4
     """Of each task, for the cascade, which is slow."""
+
+    def __post_init__(self) -> None:
+        for limit in self.end_below:
+            if not 0 < limit <= 1:
+                expected = "above 0 and at most 1"
+                raise BadTrainConfigError("the limit of END", expected=expected, got=limit)
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def test_the_network_sits_beside_itself_with_another_choice_of_tokens(mouth: Pat
         if each["figure"] == "heard_in_vain_per_minute" and each["scope"] == "exam"
     }
     assert vain["network"] > 0 and vain["END below 0.0001"] == 0.0
-    with pytest.raises(BadTrainConfigError, match="end-below"):
+    with pytest.raises(BadTrainConfigError, match="limit of END"):
         call(tmp_path / "network.safetensors", "--mouth", mouth, "--end-below", "0")
 
 

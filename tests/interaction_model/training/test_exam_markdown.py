@@ -69,9 +69,9 @@ def test_goals_have_a_table_and_other_figures_another() -> None:
 
 def test_what_was_examined_stands_above() -> None:
     text = written(*LINES)
-    assert text.startswith("8 held-out scenes of each task, seed 3, spoken by flite, espeak-ng.\n")
+    assert text.startswith("8 scenes of each task, held out, seed 3, spoken by flite, espeak-ng.\n")
     assert "Network `abababababab`, mouth `cdcdcdcdcdcd`" in text
-    assert "held-out" not in written(*LINES, about={**ABOUT, "split": "train"})
+    assert "held out" not in written(*LINES, about={**ABOUT, "split": "train"})
 
 
 def test_a_table_without_rows_is_left_out() -> None:
