@@ -7,7 +7,7 @@ OUT ?= out
 DELEGATIONS ?= 1000
 SEED ?= 1
 
-.PHONY: help setup setup-native talk talk-native test check bench bench-delegation bench-tracing bench-tools bench-engines bench-kernels bench-native chaos lock clean
+.PHONY: help setup setup-native talk talk-native test check bench bench-delegation bench-tracing bench-tools bench-engines bench-kernels bench-native exam-native chaos lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
@@ -71,6 +71,9 @@ bench-kernels: setup-native  ## Measure the batch-invariant operators beside PyT
 
 bench-native: setup-native  ## Measure the native model: micro-turns, sessions, memory, the cost of fixed bits; prints tables and JSON.
 	$(BIN)/python tests/benchmarks/bench_native.py
+
+exam-native: setup-native  ## Examine the native model in voices that its training never uses; prints tables.
+	$(BIN)/python tests/benchmarks/exam_native.py
 
 chaos: setup  ## Break everything at once while DELEGATIONS are worked on, and count the broken promises.
 	$(BIN)/python -m tests.chaos --delegations $(DELEGATIONS) --seed $(SEED)
