@@ -33,6 +33,7 @@ DESCRIPTIONS = {
     "tests/protocols/golden/*.json": "The messages as they are written, to see that they stay readable.",
     "interaction_model/cascade/intents.json": "Examples of each intent, from which the router judges.",
     "interaction_model/cascade/replies.json": "Short replies for each intent.",
+    "interaction_model/native/weights/*.safetensors": "The trained weights of the native model.",
     "interaction_model/cascade/turn_end.json": "Weights of the judge of turn ends.",
     "tools/builtin/sample_*.json": "Sample data, for use without a network.",
     "tests/benchmarks/turns/*.flac": "Turns of the turn set, one recording each.",

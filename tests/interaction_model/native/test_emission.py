@@ -105,5 +105,5 @@ def test_what_comes_after_end_changes_nothing(tokens: list[int]) -> None:
 def test_the_mask_allows_marks_heard_words_and_said_words_only() -> None:
     mask = output_mask()
     assert mask.shape == (SIZE,)
-    assert mask.sum() == 5 + 2 * len(WORDS)
+    assert mask.sum() == 6 + 2 * len(WORDS)
     assert not mask[[Token.PAD, Token.AUDIO, Token.PATCH, Token.NOW, Token.TEXT, read_token("red")]].any()

@@ -85,7 +85,8 @@ def test_a_frame_sounds_as_the_symbol_that_is_said_in_it(mouth: Mouth, task: str
     is_sound = (said != SILENCE) & (said != symbols("the")[-1])
     assert is_sound.sum() > 30
     assert np.array_equal(levels[is_sound], said[is_sound].astype(np.float16))
-    assert (levels == -1).any()
+    drawn = [targets_of(mouth, task, seed)[1].frames[:, PAST_FRAMES:, 0] for seed in range(2, 8)]
+    assert any((each == -1).any() for each in drawn)
 
 
 def test_speech_that_is_cut_dies_away(mouth: Mouth) -> None:

@@ -239,6 +239,15 @@ def test_an_interrupt_finishes_the_step_and_saves(data: Path, tmp_path: Path) ->
     assert trainer.states.load_newest().step == 3
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Interrupts as a terminal has them; who starts the tests in the background has them ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_a_second_interrupt_ends_at_once() -> None:
     # Raised in this thread: a signal to the process may be taken by a thread of PyTorch, and be noticed later.
     with StopRequest() as stop:
