@@ -12,11 +12,11 @@ from microturn.interaction_model.native import (
     NoShippedWeightsError,
     loader,
 )
-from microturn.interaction_model.native.checkpoint import save
+from microturn.interaction_model.native.checkpoint import NETWORK_FILE, save
 from microturn.interaction_model.native.flow_head import FlowHeadConfig
-from microturn.interaction_model.native.loader import MOUTH_FILE, NETWORK_FILE, load_native, ready
+from microturn.interaction_model.native.loader import load_native, ready
 from microturn.interaction_model.native.mouth import Mouth
-from microturn.interaction_model.native.voice_file import save_mouth
+from microturn.interaction_model.native.voice_file import MOUTH_FILE, save_mouth
 from tests.interaction_model.native.small_models import (
     SMALL_WINDOW,
     assert_same,
