@@ -71,7 +71,7 @@ _HOW_LONG = Forms(
 def once(stage: Stage) -> None:
     """A word after so many seconds, with other talk before it if there is time."""
     delay, word = _length_and_word(stage, DELAYS_S)
-    stage.user(stage.form(_ONCE, word, number_words(delay)))
+    stage.ask(stage.form(_ONCE, word, number_words(delay)))
     due = stage.now_ms + 1000 * delay
     stage.reply(("okay",))
     if delay >= 10 and stage.chance(0.5):
@@ -87,7 +87,7 @@ def every(stage: Stage) -> None:
     if stage.chance(0.4):
         words = ("breathe", "out")
     wording = stage.form(_BREATHE, number_words(period)) if len(words) == 2 else ()
-    stage.user(wording or stage.form(_EVERY, words, number_words(period)))
+    stage.ask(wording or stage.form(_EVERY, words, number_words(period)))
     begin = stage.now_ms
     stage.reply(("okay",))
     count = stage.between(2, 4)
@@ -104,7 +104,7 @@ def every(stage: Stage) -> None:
 
 def how_long(stage: Stage) -> None:
     """The user starts a timer and asks later how long it was."""
-    stage.user(stage.form(_BEGINS))
+    stage.ask(stage.form(_BEGINS))
     begin = stage.now_ms
     stage.reply(("okay",))
     seconds = stage.between(2, 20)

@@ -33,7 +33,7 @@ _ASKED = Forms(
 def cue(stage: Stage) -> None:
     """The user names a cue and an answer, and then tells things in which the cue comes up now and then."""
     word, answer = stage.own_content(lambda: _cue_and_answer(stage))
-    stage.user(stage.form(_ASKED, (word,), (answer,)))
+    stage.ask(stage.form(_ASKED, (word,), (answer,)))
     stage.reply(("okay",))
     stage.wait(400, 1500)
     count = stage.between(4, 9)

@@ -61,6 +61,9 @@ OPENINGS: tuple[Words, ...] = (
     ("and", "then"),
 )
 """What people begin a line with, whatever they want."""
+WRITTEN_SHARE = 0.3
+"""Share of requests of the train split that are typed, where a task may be asked for either way: what is asked for is then
+learned even while hearing is not."""
 OPENED_SHARE = 0.3
 """Share of lines of the train split that begin so: few wordings must not be learned by heart."""
 
@@ -165,6 +168,14 @@ class Stage:
     def user(self, words: Words) -> Talk:
         """Let the user say a line now, and move to its end. Every word is to be written down."""
         return self._talk(words, USER, 0.0)
+
+    def ask(self, words: Words) -> None:
+        """Let the user ask for something now, aloud or, on the train split, in writing; move to its end."""
+        if self.split == "train" and self.chance(WRITTEN_SHARE):
+            self.text(words)
+            return
+        talk = self.user(words)
+        self.moment("turn", talk.start_ms, talk.end_ms)
 
     def recording(self, phrase: Phrase) -> Talk:
         """Let the user say what is there already, in whatever voice, and move to its end; see `user`."""

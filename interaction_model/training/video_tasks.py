@@ -204,8 +204,7 @@ def idle_film(stage: Stage) -> RenderedFilm:
 
 
 def _ask(stage: Stage, words: Words) -> None:
-    talk = stage.user(words)
-    stage.moment("turn", talk.start_ms, talk.end_ms)
+    stage.ask(words)
     stage.reply(("okay",))
 
 
