@@ -96,8 +96,7 @@ def every(stage: Stage) -> None:
     # The stop is well after one reminder and well before the next, so that it is clear which ones are due.
     after = stage.between(500, max(500, 1000 * period - 1600))
     stage.now_ms = max(begin + 1000 * period * count + after, stage.free_ms)
-    talk = stage.user(stage.form(_ENDS))
-    stage.moment("turn", talk.start_ms, talk.end_ms)
+    stage.turn(stage.form(_ENDS))
     stage.reply(("okay",))
     stage.wait(1000 * period, 1000 * period + 1000)
 

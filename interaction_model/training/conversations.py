@@ -10,9 +10,7 @@ from microturn.interaction_model.native.vocabulary import THEMES
 from microturn.interaction_model.training.stage import Forms, Stage
 from microturn.interaction_model.training.user_requests import SHORT, Request
 
-TYPED_SHARE = 0.08
-"""Share of requests that are typed."""
-
+_WRITTEN_SHARE = 0.08
 _GREETINGS: dict[Words, Words] = {
     ("hello",): ("hello",),
     ("good", "morning"): ("good", "morning"),
@@ -96,11 +94,7 @@ def memory(stage: Stage) -> None:
 
 def ask(stage: Stage, request: Request) -> None:
     """Let the user make a request, mostly spoken, and answer it."""
-    if stage.chance(TYPED_SHARE):
-        stage.text(request.words)
-    else:
-        talk = stage.user(request.words)
-        stage.moment("turn", talk.start_ms, talk.end_ms)
+    stage.ask(request.words, written_share=_WRITTEN_SHARE)
     stage.reply(request.answer)
 
 

@@ -83,7 +83,7 @@ _NEVER_MIND = Forms(
     test=("please cancel the search",),
 )
 
-
+_WRITTEN_SHARE = 0.1
 _FREE_RESULTS = 0.5
 _SAYABLE = tuple(word for word in WORDS if word not in THEMES["fillers"])
 
@@ -111,7 +111,7 @@ def cancelled_errand(stage: Stage) -> None:
     task = _draw(stage)
     _hand_over(stage, task.words, task.intent)
     stage.wait(600, 3000)
-    _spoken_turn(stage, stage.form(_NEVER_MIND))
+    stage.turn(stage.form(_NEVER_MIND))
     stage.cancel()
     stage.reply(("okay",))
     stage.wait(1000, 4000)
@@ -122,23 +122,15 @@ def corrected_errand(stage: Stage) -> None:
     first, second = (_trip_content(stage) for _ in range(2))
     _hand_over(stage, stage.form(_TRIP, *_each(first)), first)
     stage.wait(400, 2500)
-    _spoken_turn(stage, stage.form(_AGAIN, (second[1],)))
+    stage.turn(stage.form(_AGAIN, (second[1],)))
     stage.cancel()
     _acknowledge(stage, (first[0], second[1], first[2]))
     _bring_back(stage, ("i", "found", "a", first[0], "to", second[1]))
 
 
 def _hand_over(stage: Stage, words: Words, intent: Words) -> None:
-    if stage.chance(0.1):
-        stage.text(words)
-    else:
-        _spoken_turn(stage, words)
+    stage.ask(words, written_share=_WRITTEN_SHARE)
     _acknowledge(stage, intent)
-
-
-def _spoken_turn(stage: Stage, words: Words) -> None:
-    talk = stage.user(words)
-    stage.moment("turn", talk.start_ms, talk.end_ms)
 
 
 def _acknowledge(stage: Stage, intent: Words) -> None:

@@ -62,7 +62,7 @@ OPENINGS: tuple[Words, ...] = (
 )
 """What people begin a line with, whatever they want."""
 WRITTEN_SHARE = 0.3
-"""Share of requests of the train split that are typed, where a task may be asked for either way: what is asked for is then
+"""Share of requests of the train split that are typed where a task names no share of its own: what is asked for is then
 learned even while hearing is not."""
 OPENED_SHARE = 0.3
 """Share of lines of the train split that begin so: few wordings must not be learned by heart."""
@@ -113,6 +113,7 @@ class Stage:
         # The task's name takes part in the seed: two tasks drawn with one seed share nothing.
         self.rng = np.random.default_rng([seed, int(split == "test"), zlib.crc32(task.encode())])
         self._cast = cast
+        self._written_share = WRITTEN_SHARE if split == "train" else 0.0
         self.now_ms = self.between(200, 1200)
         """When the next line begins."""
         self.film: Film | None = None
@@ -169,13 +170,22 @@ class Stage:
         """Let the user say a line now, and move to its end. Every word is to be written down."""
         return self._talk(words, USER, 0.0)
 
-    def ask(self, words: Words) -> None:
-        """Let the user ask for something now, aloud or, on the train split, in writing; move to its end."""
-        if self.split == "train" and self.chance(WRITTEN_SHARE):
-            self.text(words)
-            return
+    def turn(self, words: Words) -> None:
+        """Let the user say a line now that is a whole turn, and move to its end."""
         talk = self.user(words)
         self.moment("turn", talk.start_ms, talk.end_ms)
+
+    def ask(self, words: Words, *, written_share: float | None = None) -> None:
+        """Let the user ask for something now, aloud or in writing, and move to its end.
+
+        `written_share` is that of both splits; if none is given, a request is written on the train split alone.
+        """
+        share = self._written_share if written_share is None else written_share
+        # Without a share nothing is drawn.
+        if share and self.chance(share):
+            self.text(words)
+        else:
+            self.turn(words)
 
     def recording(self, phrase: Phrase) -> Talk:
         """Let the user say what is there already, in whatever voice, and move to its end; see `user`."""

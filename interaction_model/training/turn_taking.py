@@ -142,7 +142,6 @@ def _with_places(stage: Stage) -> Request:
 def _long_answer(stage: Stage) -> tuple[int, int]:
     """Ask for a long answer; return when it begins and ends. Due is its first word, as the rest may be cut off."""
     request = counting(stage)
-    asked = stage.user(request.words)
-    stage.moment("turn", asked.start_ms, asked.end_ms)
+    stage.turn(request.words)
     stage.due("reply", (request.answer[:1],), stage.reply_window())
     return stage.say(request.answer)

@@ -263,6 +263,25 @@ def test_impossible_weights_are_refused(weights: dict[str, float], message: str)
         Mixture(estimated_cast(), "train", weights)
 
 
+@pytest.mark.parametrize(
+    ("split", "share", "fewest", "most"),
+    [("train", None, 40, 80), ("test", None, 0, 0), ("test", 1.0, 200, 200), ("train", 0.0, 0, 0)],
+)
+def test_what_is_asked_for_is_written_in_the_share_of_its_task_or_of_the_train_split(
+    split: Split, share: float | None, fewest: int, most: int
+) -> None:
+    written = 0
+    for seed in range(200):
+        stage = Stage("once", split, seed, estimated_cast())
+        stage.ask(("hello",), written_share=share)
+        scene = stage.finish()
+        spoken = [("turn", talk.start_ms, talk.end_ms) for talk in scene.talks]
+        assert [(each.kind, each.start_ms, each.end_ms) for each in scene.moments] == spoken
+        assert len(scene.arrivals) + len(spoken) == 1
+        written += len(scene.arrivals)
+    assert fewest <= written <= most
+
+
 def test_text_and_results_of_one_micro_turn_arrive_together() -> None:
     stage = Stage("conversation", "train", 0, estimated_cast())
     stage.now_ms = 1000
