@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from microturn.interaction_model.native.emission import Words
 from microturn.interaction_model.native.vocabulary import THEMES
+from microturn.interaction_model.training.hearing_task import HEAR_ALL
 from microturn.interaction_model.training.scene import Talk
 from microturn.interaction_model.training.stage import Forms, Stage
 
@@ -24,8 +25,6 @@ _ASKED = Forms(
     train=("say what you hear", "please say what i say", "say it again every time"),
     test=("can you say what you hear",),
 )
-HEAR_ALL = Forms(train=("hear it all", "hear all of this"), test=("please hear it all",))
-"""Asks, in writing, for nothing but hearing."""
 
 
 def digits(stage: Stage, say: Say = Stage.user) -> None:

@@ -17,8 +17,8 @@ PREFIX = "bank"
 TASK = "hearing"
 LENGTH_MS = (12_000, 24_000)
 """Of a scene; our choice."""
-ASKED = Forms(train=("hear it all", "hear all of this"), test=("please hear it all",))
-"""The text that a scene of hearing begins with."""
+HEAR_ALL = Forms(train=("hear it all", "hear all of this"), test=("please hear it all",))
+"""Asks, in writing, for nothing but hearing."""
 _CLOSE_SHARE = 0.3
 _CLOSE_MS, _APART_MS = (30, 200), (200, 1200)
 """Silence between phrases."""
@@ -40,7 +40,7 @@ class BankPhrases:
 
     def hear(self, stage: Stage) -> None:
         """Write a scene; a task of the mixture."""
-        stage.text(stage.form(ASKED))
+        stage.text(stage.form(HEAR_ALL))
         stage.wait(*_APART_MS)
         end = stage.now_ms + stage.between(*LENGTH_MS)
         while stage.now_ms < end:

@@ -17,7 +17,7 @@ from microturn.interaction_model.native.vocabulary import WORDS
 from microturn.interaction_model.training.audio_rate import at_input_rate, read_sound
 from microturn.interaction_model.training.digit_people import SPEEDS
 from microturn.interaction_model.training.forced_alignment import AlignedWord
-from microturn.interaction_model.training.hearing_task import ASKED
+from microturn.interaction_model.training.hearing_task import HEAR_ALL
 from microturn.interaction_model.training.phrase_sounds import ClipMemory, phrase_of
 from microturn.interaction_model.training.scene import Phrase
 from microturn.interaction_model.training.stage import Stage
@@ -80,7 +80,7 @@ class Readers:
 
     def read(self, stage: Stage) -> None:
         """Write a scene; a task of the mixture."""
-        stage.text(stage.form(ASKED))
+        stage.text(stage.form(HEAR_ALL))
         stage.wait(*_APART_MS)
         end = stage.now_ms + stage.between(*LENGTH_MS)
         while stage.now_ms < end:
@@ -89,7 +89,7 @@ class Readers:
 
     def read_whole(self, stage: Stage, recording: str) -> None:
         """Write a scene with one of `recordings`, all of it and at its own speed: to examine with."""
-        stage.text(stage.form(ASKED))
+        stage.text(stage.form(HEAR_ALL))
         stage.wait(*_APART_MS)
         stage.recording(self.phrase(Stretch(recording, 0, len(self._transcripts[recording].words)), 100))
 
