@@ -25,13 +25,10 @@ def load_cascade() -> CascadeModel:
         WeightMissingError: a weight has not been fetched; the text has the command that does.
         SpeechExtraMissingError: a package of the extra `speech` is not installed.
     """
-    recognizer = MoonshineRecognizer(
-        locate("moonshine-encoder"), locate("moonshine-decoder"), locate("moonshine-tokenizer")
-    )
     ears = Ears(
         SileroVad(locate("silero-vad")),
         Segmenter(),
-        RecognitionService(recognizer),
+        RecognitionService(MoonshineRecognizer.shipped()),
         TurnSoundService(SmartTurn(locate("smart-turn"))),
         TurnEndJudge(),
     )

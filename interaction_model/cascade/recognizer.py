@@ -18,7 +18,10 @@ from microturn.interaction_model._errors import WeightsMismatchError
 from microturn.interaction_model.cascade.onnx_session import Array, OnnxSession, as_mono
 from microturn.interaction_model.cascade.recognizer_tokens import END, START, TokenTable, repeats
 from microturn.protocols import INPUT_RATE_HZ, Samples
+from microturn.weights import locate
 
+WEIGHT_NAMES = ("moonshine-encoder", "moonshine-decoder", "moonshine-tokenizer")
+"""The shipped weights: two graphs and the token table."""
 TOKENS_PER_S = 6.5
 """Most tokens that one second of speech can need. Source: the model's authors cap generation so."""
 SPARE_TOKENS = 4
@@ -51,6 +54,16 @@ NOTHING = Recognition("", 0.0, 0)
 
 class MoonshineRecognizer:
     """The loaded model. `transcribe` blocks; one thread at a time."""
+
+    @classmethod
+    def shipped(cls) -> MoonshineRecognizer:
+        """Load the weights that belong to this version; blocks for seconds.
+
+        Raises:
+            WeightMissingError: a weight has not been fetched; the text has the command that does.
+            SpeechExtraMissingError: a package of the extra `speech` is not installed.
+        """
+        return cls(*map(locate, WEIGHT_NAMES))
 
     def __init__(self, encoder: Path, decoder: Path, tokenizer: Path) -> None:
         """Load the two graphs and the token table; blocks for seconds.

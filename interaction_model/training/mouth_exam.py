@@ -20,7 +20,6 @@ from microturn.interaction_model.native.vocabulary import written_words
 from microturn.interaction_model.native.vocoder_frames import TURN_FRAMES
 from microturn.interaction_model.training.audio_rate import at_input_rate
 from microturn.protocols import OUTPUT_RATE_HZ, Samples
-from microturn.weights import locate
 
 TAIL_TURNS = 2
 """Micro-turns of listening after the one in which the last word ends."""
@@ -52,8 +51,7 @@ class MouthExam:
         Raises:
             SpeechExtraMissingError: a package of the extra `speech` is not installed.
         """
-        names = ("moonshine-encoder", "moonshine-decoder", "moonshine-tokenizer")
-        self._recognizer = MoonshineRecognizer(*(locate(name) for name in names))
+        self._recognizer = MoonshineRecognizer.shipped()
 
     def errors(self, phrases: Sequence[Sequence[str]], say: Callable[[Sequence[str]], Samples]) -> WordErrors:
         """Let `say` speak each phrase, 24 kHz, and count what is not understood."""

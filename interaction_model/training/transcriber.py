@@ -8,19 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from microturn.interaction_model.cascade.recognition_service import Recognizer
-from microturn.interaction_model.cascade.recognizer import MoonshineRecognizer
+from microturn.interaction_model.cascade.recognizer import WEIGHT_NAMES, MoonshineRecognizer
 from microturn.interaction_model.native.emission import Words
 from microturn.interaction_model.native.vocabulary import WORDS, written_words
 from microturn.interaction_model.training.audio_rate import at_input_rate
 from microturn.interaction_model.training.forced_alignment import ForcedAligner
 from microturn.interaction_model.training.transcripts import Transcript
 from microturn.protocols import INPUT_RATE_HZ, Samples
-from microturn.weights import WEIGHTS, locate
+from microturn.weights import WEIGHTS
 
 SECOND_HEARING = 0.93
 """Speed at which a recording is heard again, a little slower and lower: what is understood in both ways is likely right."""
 _VOCABULARY = frozenset(WORDS)
-_PARTS = ("moonshine-encoder", "moonshine-decoder", "moonshine-tokenizer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class Transcriber:
             WeightMissingError: a weight has not been fetched; the text has the command that does.
             SpeechExtraMissingError: a package of the extra `speech` is not installed.
         """
-        return cls(MoonshineRecognizer(*map(locate, _PARTS)), ForcedAligner.shipped())
+        return cls(MoonshineRecognizer.shipped(), ForcedAligner.shipped())
 
     def understood(self, audio: Samples) -> Transcript:
         """Return what the recogniser makes of sound `(S,)` at 16 kHz; about a twentieth of its length."""
@@ -63,4 +62,4 @@ def spoken_words(text: str) -> Words:
 
 def recognizer_name() -> str:
     """Return the name of the built-in recogniser, with the beginning of the hash of each of its weights."""
-    return " ".join(("moonshine-tiny-en", *(WEIGHTS[part].sha256[:12] for part in _PARTS)))
+    return " ".join(("moonshine-tiny-en", *(WEIGHTS[name].sha256[:12] for name in WEIGHT_NAMES)))

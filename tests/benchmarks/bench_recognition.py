@@ -111,8 +111,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder / "librispeech" / "dev"
     before = memory_mb()
-    names = ("moonshine-encoder", "moonshine-decoder", "moonshine-tokenizer")
-    recognizer, vad = MoonshineRecognizer(*(locate(name) for name in names)), SileroVad(locate("silero-vad"))
+    recognizer, vad = MoonshineRecognizer.shipped(), SileroVad(locate("silero-vad"))
     once, live, partials = Tally(), Tally(), list[float]()
     for line in (folder / "transcripts.tsv").read_text("utf-8").splitlines():
         name, text = line.split("\t")

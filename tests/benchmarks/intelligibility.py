@@ -14,7 +14,6 @@ from hibari.g2p import G2P
 from kokoro_voice import Samples
 
 from microturn.interaction_model.cascade.recognizer import MoonshineRecognizer
-from microturn.weights import locate
 
 WORST_ERROR_RATE = 0.15
 """A recording whose phoneme error rate is above this is not used. Our choice: about one word in seven."""
@@ -27,8 +26,7 @@ class Listener:
     """A recogniser and a reader of phonemes; loading takes about two seconds and blocks."""
 
     def __init__(self) -> None:
-        names = ("moonshine-encoder", "moonshine-decoder", "moonshine-tokenizer")
-        self._recognizer = MoonshineRecognizer(*(locate(name) for name in names))
+        self._recognizer = MoonshineRecognizer.shipped()
         self._g2p = G2P()
 
     def hear(self, audio: Samples) -> str:

@@ -63,8 +63,7 @@ class Ears:
         self.vad = SileroVad(locate("silero-vad"))
         self.segmenter = Segmenter()
         self.smart_turn = SmartTurn(locate("smart-turn"))
-        names = ("moonshine-encoder", "moonshine-decoder", "moonshine-tokenizer")
-        self.recognizer = MoonshineRecognizer(*(locate(name) for name in names))
+        self.recognizer = MoonshineRecognizer.shipped()
 
 
 def beats(clip: Clip, ears: Ears) -> Iterator[Beat]:

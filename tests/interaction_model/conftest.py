@@ -28,9 +28,7 @@ def vad() -> SileroVad:
 @pytest.fixture(scope="session")
 def recognizer() -> MoonshineRecognizer:
     """The speech recogniser."""
-    return MoonshineRecognizer(
-        locate("moonshine-encoder"), locate("moonshine-decoder"), locate("moonshine-tokenizer")
-    )
+    return MoonshineRecognizer.shipped()
 
 
 @pytest.fixture(scope="session")

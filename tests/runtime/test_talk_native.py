@@ -34,7 +34,6 @@ from microturn.runtime.ingress import Ingress
 from microturn.runtime.interaction_models import choose_interaction_model
 from microturn.runtime.session import Session
 from microturn.runtime.testing import Listener, ScriptedBackground
-from microturn.weights import locate
 from tests.interaction_model.native.small_models import (
     ScriptedEmitter,
     hear,
@@ -217,7 +216,6 @@ def understood(recording: Path) -> list[str]:
     loud = np.flatnonzero(np.abs(side) > 0.01)
     gaps = np.flatnonzero(np.diff(loud) > PAUSE_SAMPLES)
     begins, ends = loud[np.r_[0, gaps + 1]], loud[np.r_[gaps, -1]]
-    names = ("moonshine-encoder", "moonshine-decoder", "moonshine-tokenizer")
-    recognizer = MoonshineRecognizer(*(locate(name) for name in names))
+    recognizer = MoonshineRecognizer.shipped()
     parts = [side[max(begin - EDGE, 0) : end + EDGE] for begin, end in zip(begins, ends, strict=True)]
     return [recognizer.transcribe(np.pad(part, EDGE)).text for part in parts]

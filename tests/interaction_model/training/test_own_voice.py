@@ -13,7 +13,6 @@ from microturn.interaction_model.native.pronunciation import ALPHABET, PAUSE, PR
 from microturn.interaction_model.native.speech_track import UNIT_FRAMES
 from microturn.interaction_model.native.vocabulary import WORDS
 from microturn.interaction_model.training.own_voice import TARGET_RMS, OwnVoice, draw
-from microturn.weights import locate
 
 pytestmark = pytest.mark.model
 
@@ -29,13 +28,6 @@ PHRASES = (
 @pytest.fixture(scope="module")
 def teacher() -> OwnVoice:
     return OwnVoice()
-
-
-@pytest.fixture(scope="module")
-def recognizer() -> MoonshineRecognizer:
-    return MoonshineRecognizer(
-        locate("moonshine-encoder"), locate("moonshine-decoder"), locate("moonshine-tokenizer")
-    )
 
 
 def test_pronunciations_are_the_teachers(teacher: OwnVoice) -> None:
