@@ -54,7 +54,7 @@ class SceneRenderer(SceneMaker):
     def rendered(self, task: str, number: int) -> RenderedScene:
         """Draw a scene of one task, with its sound."""
         scene = self.scene_of(task, number)
-        return RenderedScene(scene, self._sound.render(scene))
+        return RenderedScene(scene, self.sound_of(scene))
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,10 @@ class SceneMaker:
         """Draw a scene of one task, without its sound."""
         return self._mixture.scene_of(task, number)
 
+    def sound_of(self, scene: Scene) -> Samples:
+        """Return what the microphone hears of a scene of this maker, 16 kHz, `(N * 3200,)`."""
+        return self._sound.render(scene)
+
     def shard(self, number: int) -> Iterator[StoredScene]:
         """Yield the scenes of a shard, until it is full."""
         first, turns = self._plan.first_scene(number), 0
