@@ -13,45 +13,52 @@ import torch
 from torch import Tensor, nn
 
 from microturn.interaction_model.native.grammar import CLOCK_PERIODS
+from microturn.interaction_model.native.stopwatches import NEVER
 from microturn.kernels.ops.linear import linear
+
+FACES = 3
+"""The time of the session, and two `stopwatches`; each has all hands."""
 
 
 class Clock(nn.Module):
-    """Embeds the number of a micro-turn by the hands of `grammar.CLOCK_PERIODS`.
+    """Embeds the times of a micro-turn by the hands of `grammar.CLOCK_PERIODS`.
 
-    The matrix begins at zero, so that time is added to the query position only as far as training finds use for it.
+    The matrix begins at zero, so that time is added to the query position only as far as training finds use for it. A
+    stopwatch that never began adds nothing.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.hands = nn.Linear(2 * len(CLOCK_PERIODS), width, bias=False)
+        self.hands = nn.Linear(FACES * 2 * len(CLOCK_PERIODS), width, bias=False)
         nn.init.zeros_(self.hands.weight)
 
-    def forward(self, micro_turns: Tensor) -> Tensor:
-        """`(...)` int64, each from 0 -> `(..., C)`, to be added to the embedding of the query position; to train."""
-        placed: Tensor = self.hands(self._places(micro_turns))
+    def forward(self, times: Tensor) -> Tensor:
+        """`(..., 3)` int64, `stopwatches.Times` -> `(..., C)`, to be added to the query's embedding; to train."""
+        placed: Tensor = self.hands(self._places(times))
         return placed
 
-    def embed(self, micro_turns: Tensor) -> Tensor:
-        """Return the same as `forward`, `(N,)` -> `(N, C)`, each row with the same bits whatever the others; to serve."""
-        return linear(self._places(micro_turns), self.hands.weight)
+    def embed(self, times: Tensor) -> Tensor:
+        """Return the same as `forward`, `(N, 3)` -> `(N, C)`, each row with the same bits whatever the others; to serve."""
+        return linear(self._places(times), self.hands.weight)
 
-    def _places(self, micro_turns: Tensor) -> Tensor:
-        """`(..., 2 * hands)`: the sine and the cosine of every hand."""
+    def _places(self, times: Tensor) -> Tensor:
+        """`(..., 3 * 2 * hands)`: the sine and the cosine of every hand of every face."""
         weight = self.hands.weight
-        return _dial(weight.device, weight.dtype)[_rows(micro_turns.to(weight.device))].flatten(-2)
+        return _dial(weight.device, weight.dtype)[_rows(times.to(weight.device))].flatten(-3)
 
 
-def _rows(micro_turns: Tensor) -> Tensor:
-    """`(..., hands)`: where each hand stands, as a row of the dial."""
-    periods = torch.tensor(CLOCK_PERIODS, device=micro_turns.device)
-    return micro_turns[..., None] % periods + periods.cumsum(0) - periods
+def _rows(times: Tensor) -> Tensor:
+    """`(..., 3, hands)`: where each hand stands, as a row of the dial."""
+    periods = torch.tensor(CLOCK_PERIODS, device=times.device)
+    rows = times[..., None] % periods + periods.cumsum(0) - periods
+    return rows.masked_fill(times[..., None] == NEVER, sum(CLOCK_PERIODS))
 
 
 @cache
 def _dial(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """`(sum of periods, 2)`: sine and cosine of every place of every hand."""
+    """`(sum of periods + 1, 2)`: sine and cosine of every place of every hand, and two zeros behind them."""
     with torch.inference_mode(mode=False):
         turns = torch.cat([torch.arange(period, dtype=torch.float64) / period for period in CLOCK_PERIODS])
         angles = 2 * torch.pi * turns
-        return torch.stack([angles.sin(), angles.cos()], -1).to(device, dtype)
+        placed = torch.stack([angles.sin(), angles.cos()], -1)
+        return torch.cat([placed, placed.new_zeros(1, 2)]).to(device, dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from microturn.interaction_model.native.clock import FACES
 from microturn.interaction_model.native.config import BackboneConfig, ExpertsConfig, NetworkConfig
 from microturn.interaction_model.native.eye_plan import plan
 from microturn.interaction_model.native.grammar import CLOCK_PERIODS
@@ -41,7 +42,7 @@ def count_parameters(config: NetworkConfig) -> Parameters:
     width, rows = backbone.width, backbone.vocabulary * backbone.width
     layers = [count_layer(backbone, layer) for layer in range(backbone.layers)]
     head_and_norms = rows + 2 * width
-    senses = _ears(config) + _eyes(config) + 2 * len(CLOCK_PERIODS) * width
+    senses = _ears(config) + _eyes(config) + FACES * 2 * len(CLOCK_PERIODS) * width
     return Parameters(
         total=sum(layer.total for layer in layers) + head_and_norms + rows + senses,
         active=sum(layer.active for layer in layers) + head_and_norms + width,

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from microturn.interaction_model.native._errors import BadEmbeddingsError
+from microturn.interaction_model.native.clock import FACES
 from microturn.interaction_model.native.grammar import PositionKind
 from microturn.interaction_model.native.network import Network
 
 
 def embed_positions(
-    network: Network, kinds: Tensor, ids: Tensor, micro_turns: Tensor, *, levels: Tensor, patches: Tensor
+    network: Network, kinds: Tensor, ids: Tensor, times: Tensor, *, levels: Tensor, patches: Tensor
 ) -> Tensor:
     """Embed packed scenes, with gradients for every part.
 
@@ -24,7 +25,7 @@ def embed_positions(
         network: whose embeddings, ears, eyes and clock are used.
         kinds: `(B, T)` values of `PositionKind`.
         ids: `(B, T)` integers: a row of `levels` or of `patches`, or a token.
-        micro_turns: `(B, T)` integers: the micro-turn of each position in its own session; the clock of NOW.
+        times: `(B, T, 3)` integers: what the clock of NOW shows, `stopwatches.packed_times`.
         levels: `(F, 80)` integers from 0 to 15.
         patches: `(P, frames, patch, patch, 3)`, of `eyes.cut_patches`; P may be 0.
 
@@ -34,7 +35,7 @@ def embed_positions(
     Raises:
         BadEmbeddingsError: shapes differ, or a kind is unknown.
     """
-    _check(kinds, ids, micro_turns)
+    _check(kinds, ids, times)
     table = network.model.embed_tokens
     embedded = table.weight.new_zeros(*kinds.shape, table.weight.shape[1])
     is_heard, is_seen = kinds == PositionKind.AUDIO, kinds == PositionKind.PATCH
@@ -44,7 +45,7 @@ def embed_positions(
         (is_token, lambda: table(ids[is_token])),
         (is_heard, lambda: network.audio_tower(levels)[ids[is_heard]]),
         (is_seen, lambda: network.vision_tower(patches)[ids[is_seen]]),
-        (is_now, lambda: network.clock(micro_turns[is_now])),
+        (is_now, lambda: network.clock(times[is_now])),
     ]
     for here, part in parts:
         if here.any():
@@ -52,10 +53,11 @@ def embed_positions(
     return embedded
 
 
-def _check(kinds: Tensor, ids: Tensor, micro_turns: Tensor) -> None:
-    shapes = [tuple(part.shape) for part in (kinds, ids, micro_turns)]
-    if kinds.dim() != 2 or len(set(shapes)) != 1:
-        raise BadEmbeddingsError("kinds, ids and micro_turns", expected="(B, T) each", got=shapes)
+def _check(kinds: Tensor, ids: Tensor, times: Tensor) -> None:
+    shapes = [tuple(part.shape) for part in (kinds, ids, times)]
+    if kinds.dim() != 2 or shapes[1:] != [shapes[0], (*shapes[0], FACES)]:
+        expected = f"(B, T), (B, T) and (B, T, {FACES})"
+        raise BadEmbeddingsError("kinds, ids and times", expected=expected, got=shapes)
     if kinds.numel() and int(torch.max(kinds)) > max(PositionKind):
         expected = f"values of PositionKind, up to {int(max(PositionKind))}"
         raise BadEmbeddingsError("kinds", expected=expected, got=int(torch.max(kinds)))

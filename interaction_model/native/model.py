@@ -58,8 +58,9 @@ class _Due:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Said:
-    """What the mouth of one session did."""
+    """What one session did."""
 
+    tokens: tuple[int, ...]
     emission: Emission
     words: Words
     frames: Tensor
@@ -171,8 +172,12 @@ class NativeModel:
         inputs, reading = reading.next(self._perception.patches(due.pixels))
         levels, hearing = place.hearing.hear(due.audio)
         narration = place.narration.given(due.given.woven, turn)
-        due.session.place = replace(place, hearing=hearing, reading=reading, narration=narration)
-        return Arrival(turn - due.turns + 1, levels, inputs, due.pixels)
+        missed = [place.stopwatches.times(before) for before in range(turn - due.turns + 1, turn)]
+        stopwatches = place.stopwatches.reading(turn, inputs.text)
+        due.session.place = replace(
+            place, hearing=hearing, reading=reading, narration=narration, stopwatches=stopwatches
+        )
+        return Arrival((*missed, stopwatches.times(turn)), levels, inputs, due.pixels)
 
     def _compute(self, sessions: Sequence[NativeSession], embeddings: Sequence[Tensor]) -> list[Tensor]:
         """Append all embeddings, a part at a time: the hidden state `(C,)` behind each session's last one."""
@@ -195,7 +200,8 @@ class NativeModel:
         states = torch.stack([answer.hidden for answer in answers]).float()
         mouths = [_mouth(session, own) for session, own in zip(sessions, emissions, strict=True)]
         speech = self.mouth.speak(states, mouths, words)
-        own = zip(emissions, words, speech.frames, speech.states, speech.ends, strict=True)
+        tokens = [answer.tokens for answer in answers]
+        own = zip(tokens, emissions, words, speech.frames, speech.states, speech.ends, strict=True)
         return [_Said(*parts) for parts in own]
 
     def _expect_room(self) -> None:
@@ -262,6 +268,7 @@ def _finish(due: _Due, said: _Said) -> MicroTurnOutput:
         mouth=said.mouth,
         line=line,
         user=user,
+        stopwatches=place.stopwatches.after(given.index, said.tokens),
         narration=narration.without_results(given.index) if gives_up else narration,
         floor=_floor(
             place.floor, user.has_floor(given.index), bool(told.words) or narration.is_speaking, given

@@ -15,6 +15,7 @@ from microturn.interaction_model.native.decoder import Decoder
 from microturn.interaction_model.native.eyes import cut_patches, patch_grid
 from microturn.interaction_model.native.grammar import AUDIO_TOKENS, Inputs, PositionKind, lay_out
 from microturn.interaction_model.native.network import Network
+from microturn.interaction_model.native.stopwatches import Times
 from microturn.interaction_model.native.vocabulary import Token
 from microturn.protocols import Frame
 
@@ -30,8 +31,8 @@ Pixels = npt.NDArray[np.uint8]
 class Arrival:
     """What one step brings to one session."""
 
-    first_turn: int
-    """Number of the oldest micro-turn in it."""
+    times: tuple[Times, ...]
+    """Of each of its n micro-turns, what the clock shows."""
     levels: Tensor
     """(4 n, 80) uint8: the sound of n micro-turns."""
     inputs: Inputs
@@ -110,8 +111,8 @@ class Perception:
         seen = [cut_patches(each.pixels, self._eyes.config) for each in arrivals if each.pixels is not None]
         if seen:
             x[kinds == PositionKind.PATCH] = self._eyes.embed(torch.cat(seen).to(self._device))
-        turns = [each.first_turn + n for each in arrivals for n in range(each.turns)]
-        x[kinds == PositionKind.NOW] += self._clock.embed(torch.tensor(turns, device=self._device))
+        times = [shown for each in arrivals for shown in each.times]
+        x[kinds == PositionKind.NOW] += self._clock.embed(torch.tensor(times, device=self._device))
         return list(x.split([len(own) for own, _ in laid]))
 
 

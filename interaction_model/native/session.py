@@ -11,6 +11,7 @@ from microturn.interaction_model.native.ears import Hearing
 from microturn.interaction_model.native.mouth import MouthState
 from microturn.interaction_model.native.narration import Narration
 from microturn.interaction_model.native.reading import Reading
+from microturn.interaction_model.native.stopwatches import Stopwatches
 from microturn.interaction_model.native.user_turn import UserTurn
 from microturn.interaction_model.native.voice_line import VoiceLine
 from microturn.protocols import FloorState
@@ -28,6 +29,7 @@ class Place:
     hearing: Hearing = field(default_factory=Hearing.begin)
     reading: Reading = field(default_factory=Reading)
     user: UserTurn = field(default_factory=UserTurn)
+    stopwatches: Stopwatches = field(default_factory=Stopwatches)
     narration: Narration = field(default_factory=Narration)
     floor: FloorState = field(default_factory=FloorState)
     faults: int = 0

@@ -154,6 +154,11 @@ def said_token(word: str) -> int:
     return _BASES[WordKind.SAID] + slot(word)
 
 
+def token_range(kind: WordKind) -> range:
+    """Return the numbers that are set aside for words of a kind."""
+    return range(_BASES[kind], _BASES[kind] + SLOTS)
+
+
 def word_of(token: int) -> tuple[WordKind, str] | None:
     """Return the kind and the word of a number; None if it stands for no word."""
     for kind, base in _BASES.items():

@@ -23,6 +23,7 @@ from microturn.interaction_model.native.eyes import cut_patches
 from microturn.interaction_model.native.flow_head import SEEN_FRAMES
 from microturn.interaction_model.native.grammar import MEL_BINS, NO_TARGET, Ints, PositionKind
 from microturn.interaction_model.native.speech_track import MEASURES, NEIGHBOURS
+from microturn.interaction_model.native.stopwatches import packed_times
 from microturn.interaction_model.native.vocabulary import Token
 from microturn.interaction_model.native.vocoder_frames import FRAME_SIZE
 from microturn.interaction_model.training.epoch import EpochPlan, Row
@@ -67,8 +68,8 @@ class Batch:
     """(B, T) int64: tokens, or `NO_TARGET`."""
     segments: Tensor
     """(B, T) int64: which conversation of the row, or `NO_SEGMENT`."""
-    micro_turns: Tensor
-    """(B, T) int64: of the conversation's clock."""
+    times: Tensor
+    """(B, T, 3) int64: what the conversation's clock shows; see `stopwatches.packed_times`."""
     tasks: Tensor
     """(B, T) int64: an index into the names of tasks, or `NO_TASK`."""
     levels: Tensor
@@ -228,12 +229,13 @@ class _Canvas:
 
     def batch(self, scenes: int) -> Batch:
         """Give out what was written."""
+        times = packed_times(self._kinds, self._ids, self._micro_turns, self._segments)
         return Batch(
             kinds=torch.from_numpy(self._kinds),
             ids=torch.from_numpy(self._ids),
             targets=torch.from_numpy(self._targets),
             segments=torch.from_numpy(self._segments),
-            micro_turns=torch.from_numpy(self._micro_turns),
+            times=torch.from_numpy(times),
             tasks=torch.from_numpy(self._tasks),
             levels=torch.from_numpy(np.concatenate(self._levels)),
             patches=torch.cat(self._patches),

@@ -24,6 +24,7 @@ from microturn.interaction_model.native.grammar import (
     unpack,
 )
 from microturn.interaction_model.native.network import Network
+from microturn.interaction_model.native.stopwatches import Stopwatches, Times
 from microturn.interaction_model.native.vocabulary import Token
 from microturn.interaction_model.training.scene import MICRO_TURN_MS, Pixels
 from microturn.interaction_model.training.scene_shards import StoredScene
@@ -96,17 +97,21 @@ class FreeRunner:
     def run(self) -> list[Outputs]:
         """Return what the network does in each micro-turn of each scene."""
         sessions = [self._decoder.open() for _ in self._scenes]
+        watches = [Stopwatches() for _ in sessions]
         done: list[Outputs] = [[] for _ in sessions]
         for turn in range(max(map(len, self._inputs))):
             here = [number for number, inputs in enumerate(self._inputs) if turn < len(inputs)]
-            arrived = [self._arrivals(number, turn) for number in here]
+            for number in here:
+                watches[number] = watches[number].reading(turn, self._inputs[number][turn].text)
+            arrived = [self._arrivals(number, turn, watches[number].times(turn)) for number in here]
             states = [sessions[number] for number in here]
             hidden = [each[-1:] for each in self._decoder.advance(states, arrived)]
             for number, tokens in zip(here, self._answers(states, hidden), strict=True):
                 done[number].append(tokens)
+                watches[number] = watches[number].after(turn, tokens)
         return done
 
-    def _arrivals(self, number: int, turn: int) -> Tensor:
+    def _arrivals(self, number: int, turn: int, times: Times) -> Tensor:
         """Embeddings of what arrives in one micro-turn of one scene: `(T, C)`."""
         scene = self._scenes[number]
         laid = lay_out(self._inputs[number][turn], first_frame=0, first_patch=0)
@@ -118,7 +123,7 @@ class FreeRunner:
         x[kinds == PositionKind.AUDIO] = self._network.audio_tower.embed(torch.from_numpy(np.array(levels)))
         if turn in scene.films:
             x[kinds == PositionKind.PATCH] = self._seen(scene.films[turn])
-        x[-1] += self._network.clock.embed(torch.tensor([turn], device=self._device))[0]
+        x[-1] += self._network.clock.embed(torch.tensor([times], device=self._device))[0]
         return x
 
     def _seen(self, pixels: Pixels) -> Tensor:

@@ -105,7 +105,7 @@ def embed(network: Network, batch: Batch) -> Tensor:
         network,
         batch.kinds,
         batch.ids,
-        batch.micro_turns,
+        batch.times,
         levels=batch.levels,
         patches=batch.patches.to(network.lm_head.weight.dtype),
     )

@@ -92,7 +92,9 @@ def test_a_loaded_network_hears_sees_and_can_be_trained(saved: Path) -> None:
     patches = torch.rand(3, 2, 4, 4, 3)
     levels = torch.randint(0, 16, (4, 80), dtype=torch.uint8)
     turn = torch.cat([loaded.audio_tower(levels), loaded.vision_tower(patches)])
-    turn = torch.cat([turn, loaded.model.embed_tokens(torch.tensor([2])) + loaded.clock(torch.tensor([7]))])
+    turn = torch.cat(
+        [turn, loaded.model.embed_tokens(torch.tensor([2])) + loaded.clock(torch.tensor([[7, 2, 1]]))]
+    )
     loaded.logits(loaded.model(turn[None])).square().sum().backward()
     without = [name for name, parameter in loaded.named_parameters() if parameter.grad is None]
     assert without == []

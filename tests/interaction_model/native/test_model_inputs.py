@@ -18,6 +18,7 @@ from microturn.interaction_model.native.grammar import Inputs, Packed, PositionK
 from microturn.interaction_model.native.model import NativeModel
 from microturn.interaction_model.native.network import Network
 from microturn.interaction_model.native.perception import Pixels
+from microturn.interaction_model.native.stopwatches import packed_times
 from microturn.protocols import (
     INPUT_SAMPLES,
     OUTPUT_LEAD_SAMPLES,
@@ -162,7 +163,8 @@ def packed_embeddings(network: Network, packed: Packed, pixels: Pixels) -> Tenso
     x[kinds == PositionKind.AUDIO] = network.audio_tower(torch.from_numpy(packed.levels))
     x[kinds == PositionKind.PATCH] = network.vision_tower(cut_patches(pixels, network.config.eyes))
     now = kinds == PositionKind.NOW
-    x[now] += network.clock(torch.from_numpy(packed.micro_turns).long()[now])
+    times = packed_times(packed.kinds, packed.ids, packed.micro_turns, np.zeros_like(packed.ids))
+    x[now] += network.clock(torch.from_numpy(times)[now])
     return x
 
 

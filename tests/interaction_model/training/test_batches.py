@@ -200,7 +200,7 @@ def test_a_conversation_goes_on_until_a_request_that_still_holds(tmp_path: Path)
     batch = collate([tuple(SceneRef(0, number) for number in range(3))])
     ends = np.cumsum([len(made_up(number).kinds) for number in range(3)])
     assert batch.segments[0, : ends[2]].tolist() == [0] * ends[1] + [1] * (ends[2] - ends[1])
-    clock = batch.micro_turns[0]
+    clock = batch.times[0, :, 0]
     first, last = int(clock[0]), int(clock[ends[1] - 1])
     assert last - first == made_up(0).micro_turns[-1] + 1 + made_up(1).micro_turns[-1]
     assert clock[ends[1]] != last + 1
@@ -208,7 +208,7 @@ def test_a_conversation_goes_on_until_a_request_that_still_holds(tmp_path: Path)
 
 def test_conversations_begin_at_many_times_and_often_at_zero(data: Path) -> None:
     collate = Collator(open_shards(data), TASKS, 300, EYES)
-    begins = [int(collate([refs(number)]).micro_turns[0, 0]) for number in range(40)]
+    begins = [int(collate([refs(number)]).times[0, 0, 0]) for number in range(40)]
     assert 4 <= begins.count(0) <= 20
     assert len(set(begins)) > 20 and max(begins) < LATEST_BEGIN
 
@@ -224,7 +224,7 @@ def test_ids_of_sound_and_patches_are_their_rows(data: Path) -> None:
 def test_the_mouth_speaks_from_the_last_position_of_its_micro_turns(data: Path) -> None:
     collate = Collator(open_shards(data), TASKS, 300, EYES)
     batch = collate([refs(0), refs(2, 1)])
-    kinds, turns = batch.kinds.flatten(), batch.micro_turns.flatten()
+    kinds, turns = batch.kinds.flatten(), batch.times[..., 0].flatten()
     is_last = torch.cat([turns[1:] != turns[:-1], torch.tensor([True])])
     assert bool(is_last[batch.mouth.positions].all())
     assert bool((kinds[batch.mouth.positions] == PositionKind.OUTPUT).all())

@@ -104,7 +104,7 @@ def test_what_is_served_emits_the_tokens_of_the_free_run_and_is_read_as_they_are
 def test_without_its_clock_a_network_does_not_know_the_time_and_is_otherwise_itself() -> None:
     network = ticking_network()
     stopped = without_clock(network)
-    times = torch.arange(50)
+    times = torch.arange(150).view(50, 3)
     assert not stopped.clock.embed(times).any() and network.clock.embed(times).any()
     ours, others = network.state_dict(), stopped.state_dict()
     assert [name for name in ours if not torch.equal(ours[name], others[name])] == ["clock.hands.weight"]

@@ -89,7 +89,7 @@ def test_the_clock_is_added_to_the_question_alone(batch: Batch) -> None:
         network.clock.hands.weight[0, :2] = torch.tensor([1.0, 2.0])
     asked = batch.kinds == PositionKind.NOW
     added = (embed(network, batch) - before)[..., 0]
-    angles = 2 * torch.pi * (batch.micro_turns[asked] % CLOCK_PERIODS[0]) / CLOCK_PERIODS[0]
+    angles = 2 * torch.pi * (batch.times[asked][:, 0] % CLOCK_PERIODS[0]) / CLOCK_PERIODS[0]
     assert torch.allclose(added[asked], angles.sin() + 2 * angles.cos(), atol=1e-4)
     assert not added[~asked].any()
 
