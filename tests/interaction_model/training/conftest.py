@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from microturn.interaction_model.native.vocabulary import slot
-from microturn.interaction_model.training.speakers import Speaker
+from microturn.interaction_model.training.scene_voices import SceneVoices
+from microturn.interaction_model.training.speakers import Engine, Speaker, SpeakerPool, Split
 from microturn.interaction_model.training.utterances import SpokenWord, Utterance
 from microturn.protocols import INPUT_RATE_HZ, Samples
 
@@ -42,3 +43,9 @@ class ToneSynthesizer:
 @pytest.fixture
 def tones() -> ToneSynthesizer:
     return ToneSynthesizer()
+
+
+@pytest.fixture
+def voices(tones: ToneSynthesizer) -> SceneVoices:
+    """Speakers of tones."""
+    return SceneVoices(tones, SpeakerPool([Engine.HIBARI], Split.TRAIN))

@@ -17,6 +17,7 @@ from microturn.interaction_model.training.marks import estimate
 from microturn.interaction_model.training.mixing import TASKS, Mixture
 from microturn.interaction_model.training.scene import Due, Moment, Phrase, Scene, Talk
 from microturn.interaction_model.training.scorers import SpokenWord
+from tests.interaction_model.training.bare_scenes import scene_of
 
 pytestmark = pytest.mark.unit
 
@@ -77,11 +78,6 @@ def targets(scene: Scene) -> Conduct:
 def delayed(conduct: Conduct, seconds: float) -> Conduct:
     later = tuple(replace(word, begin=word.begin + seconds, end=word.end + seconds) for word in conduct.said)
     return replace(conduct, said=later)
-
-
-def scene_of(*due: Due, talks: tuple[Talk, ...] = (), moments: tuple[Moment, ...] = ()) -> Scene:
-    """Ten seconds in which something is due."""
-    return Scene("test", "test", 3, 50, talks, (), {}, ((),) * 50, (), (), (), due, moments)
 
 
 def saying(*words: tuple[str, float, float]) -> Conduct:
@@ -176,16 +172,16 @@ def test_one_answer_is_not_counted_for_two_reminders() -> None:
 
 
 def test_a_number_that_goes_on_to_a_longer_one_is_not_the_number() -> None:
-    scene = scene_of(Due("reply", (("twenty",),), (1000, 2000)))
+    scene = scene_of(due=(Due("reply", (("twenty",),), (1000, 2000)),))
     assert examine(scene, saying(("twenty", 1.5, 1.8)))["reply_hit"] == [(1.0, 1.0)]
     assert examine(scene, saying(("twenty", 1.5, 1.8), ("one", 1.8, 2.0)))["reply_hit"] == [(0.0, 1.0)]
     assert examine(scene, saying(("twenty", 1.5, 1.8), ("one", 3.0, 3.2)))["reply_hit"] == [(1.0, 1.0)]
-    counting = scene_of(Due("reply", (("one",),), (1000, 2000)))
+    counting = scene_of(due=(Due("reply", (("one",),), (1000, 2000)),))
     assert examine(counting, saying(("one", 1.5, 1.8), ("two", 1.8, 2.0)))["reply_hit"] == [(1.0, 1.0)]
 
 
 def test_a_wrong_word_in_the_window_of_a_cue_is_a_false_alarm() -> None:
-    scene = scene_of(Due("cue", (("seven",),), (1000, 2200)))
+    scene = scene_of(due=(Due("cue", (("seven",),), (1000, 2200)),))
     for word, hits, alarms in (("seven", 1.0, 0.0), ("six", 0.0, 6.0)):
         marks = examine(scene, saying((word, 1.4, 1.7)))
         assert marks["cue_hit"][0].value == hits
@@ -203,7 +199,7 @@ def test_an_answer_to_a_pause_cuts_off_even_if_it_comes_when_the_user_goes_on(
 
 def test_a_result_that_is_said_while_the_user_talks_is_over_them() -> None:
     talk = Talk(1000, 0, Phrase(("red",), ((0, 800),), "flite-000001/1/red"))
-    scene = scene_of(Due("result", (("it", "is", "late"),), (500, 4000)), talks=(talk,))
+    scene = scene_of(talk, due=(Due("result", (("it", "is", "late"),), (500, 4000)),))
     for begin, over in ((1.5, 1.0), (2.0, 0.0)):
         words = (
             (word, begin + 0.2 * n, begin + 0.2 * n + 0.2) for n, word in enumerate(("it", "is", "late"))

@@ -8,9 +8,9 @@ import pytest
 from microturn.interaction_model.cascade.loader import load_cascade
 from microturn.interaction_model.native.grammar import Inputs
 from microturn.interaction_model.training.exam_scenes import RenderedScene
-from microturn.interaction_model.training.scene import Scene
 from microturn.interaction_model.training.served_examinee import ServedExaminee
 from microturn.protocols import INPUT_SAMPLES
+from tests.interaction_model.training.bare_scenes import scene_of
 
 pytestmark = pytest.mark.model
 
@@ -20,7 +20,7 @@ TURNS = 40
 def test_the_cascade_answers_what_is_typed_and_says_a_result_at_the_next_pause() -> None:
     arrivals = {2: Inputs(text=("hello",), background=(("it", "is", "fifty", "five"),))}
     quiet = np.zeros(TURNS * INPUT_SAMPLES, np.float32)
-    scene = Scene("test", "test", 1, TURNS, (), (), arrivals, ((),) * TURNS, (), (), (), (), ())
+    scene = scene_of(micro_turns=TURNS, arrivals=arrivals)
     model = load_cascade()
     try:
         (conduct,) = ServedExaminee("cascade", model, weaves=False).sit([RenderedScene(scene, quiet)])

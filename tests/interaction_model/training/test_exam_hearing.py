@@ -7,7 +7,8 @@ import pytest
 from microturn.interaction_model.training.conduct import Conduct
 from microturn.interaction_model.training.hearing_marks import aligned, digit_marks, hearing_marks, voice_of
 from microturn.interaction_model.training.mouth_exam import edits
-from microturn.interaction_model.training.scene import Phrase, Scene, Talk
+from microturn.interaction_model.training.scene import Phrase, Talk
+from tests.interaction_model.training.bare_scenes import scene_of
 
 pytestmark = pytest.mark.unit
 
@@ -16,10 +17,6 @@ def talk(start_ms: int, *words: str, clip: str = "espeak-ng-000042/7/x", speaker
     """Words of 400 ms each."""
     spans = tuple((400 * n, 400 * n + 400) for n in range(len(words)))
     return Talk(start_ms, speaker, Phrase(words, spans, clip))
-
-
-def scene_of(*talks: Talk) -> Scene:
-    return Scene("test", "test", 3, 50, talks, (), {}, ((),) * 50, (), (), (), (), ())
 
 
 def test_texts_are_aligned_with_the_fewest_errors() -> None:

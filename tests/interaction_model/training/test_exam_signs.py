@@ -11,13 +11,9 @@ from microturn.interaction_model.training.decision_marks import decision_marks
 from microturn.interaction_model.training.mixing import Mixture
 from microturn.interaction_model.training.scene import Moment, Scene
 from microturn.interaction_model.training.sign_marks import SIGN_TOLERANCE, sign_marks
+from tests.interaction_model.training.bare_scenes import scene_of
 
 pytestmark = pytest.mark.unit
-
-
-def scene_of(*moments: Moment, cancels: tuple[int, ...] = ()) -> Scene:
-    """Ten seconds."""
-    return Scene("test", "test", 3, 50, (), (), {}, ((),) * 50, (), (), cancels, (), moments)
 
 
 def sign(turn: int) -> Moment:
@@ -35,11 +31,11 @@ def marked(scene: Scene, *signs: int) -> tuple[list[float], float]:
 @pytest.mark.parametrize(("off", "hit"), [(0, 1.0), (2, 1.0), (-2, 1.0), (3, 0.0), (-3, 0.0)])
 def test_a_sign_may_come_two_micro_turns_early_or_late(off: int, hit: float) -> None:
     assert SIGN_TOLERANCE == 2
-    assert marked(scene_of(sign(20)), 20 + off) == ([hit], 6 * (1 - hit))
+    assert marked(scene_of(moments=(sign(20),)), 20 + off) == ([hit], 6 * (1 - hit))
 
 
 def test_a_sign_counts_once_and_those_too_many_are_false() -> None:
-    scene = scene_of(sign(24), sign(20))
+    scene = scene_of(moments=(sign(24), sign(20)))
     assert marked(scene, 22) == ([1.0, 0.0], 0.0)
     assert marked(scene, 20, 21, 24, 40) == ([1.0, 1.0], 12.0)
     assert marked(scene_of(), 5) == ([], 6.0)

@@ -14,15 +14,8 @@ from microturn.interaction_model.training.mixing import Mixture
 from microturn.interaction_model.training.scene_shards import StoredScene, open_shards
 from microturn.interaction_model.training.scene_sound import SceneSound
 from microturn.interaction_model.training.scene_voices import SceneVoices
-from microturn.interaction_model.training.speakers import Engine, SpeakerPool, Split
-from tests.interaction_model.training.conftest import ToneSynthesizer
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.fixture
-def voices(tones: ToneSynthesizer) -> SceneVoices:
-    return SceneVoices(tones, SpeakerPool([Engine.HIBARI], Split.TRAIN))
 
 
 def made_by(voices: SceneVoices, seeds: list[int]) -> dict[int, StoredScene]:

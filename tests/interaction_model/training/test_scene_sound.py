@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,25 +13,18 @@ from microturn.interaction_model.training.conditions import Condition
 from microturn.interaction_model.training.mixing import Mixture
 from microturn.interaction_model.training.phrase_sounds import KEPT_CLIPS
 from microturn.interaction_model.training.rooms import Microphone, Room
-from microturn.interaction_model.training.scene import Noise, Phrase, Scene, Talk
+from microturn.interaction_model.training.scene import Noise, Phrase, Talk
 from microturn.interaction_model.training.scene_sound import SceneSound, dmel_of
 from microturn.interaction_model.training.scene_voices import SceneVoices
-from microturn.interaction_model.training.speakers import Engine, Speaker, SpeakerPool, Split
+from microturn.interaction_model.training.speakers import Speaker, Split
 from microturn.protocols import Samples
+from tests.interaction_model.training.bare_scenes import scene_of
 from tests.interaction_model.training.conftest import ToneSynthesizer
 
 pytestmark = pytest.mark.unit
 
+four_seconds = partial(scene_of, micro_turns=20)
 PLAIN = Condition(Room(0, 0, 0), Microphone(20.0, 8000.0), (), 0.0, False, seed=1)
-
-
-@pytest.fixture
-def voices(tones: ToneSynthesizer) -> SceneVoices:
-    return SceneVoices(tones, SpeakerPool([Engine.HIBARI], Split.TRAIN))
-
-
-def scene_of(*talks: Talk, noises: tuple[Noise, ...] = ()) -> Scene:
-    return Scene("test", "train", 3, 20, talks, noises, {}, ((),) * 20, (), (), (), (), ())
 
 
 def level(audio: Samples, begin_ms: int, end_ms: int) -> float:
@@ -63,7 +57,7 @@ def test_sound_that_was_dropped_is_made_again(voices: SceneVoices, tones: ToneSy
 
 def test_talk_is_heard_when_the_scene_says(voices: SceneVoices) -> None:
     phrase = voices.phrase(("red", "ball"), scene_seed=1, speaker=0, take=0)
-    audio = SceneSound(voices).render(scene_of(Talk(1000, 0, phrase)), PLAIN)
+    audio = SceneSound(voices).render(four_seconds(Talk(1000, 0, phrase)), PLAIN)
     assert audio.shape == (20 * 3200,) and audio.dtype == np.float32
     for begin, end in phrase.spans_ms:
         assert level(audio, 1000 + begin, 1000 + end) > 0.15
@@ -73,8 +67,8 @@ def test_talk_is_heard_when_the_scene_says(voices: SceneVoices) -> None:
 def test_others_are_further_away_than_the_user(voices: SceneVoices) -> None:
     phrase = voices.phrase(("red", "ball"), scene_seed=1, speaker=0, take=0)
     sound = SceneSound(voices)
-    near = sound.render(scene_of(Talk(1000, 0, phrase, -12.0)), PLAIN)
-    far = sound.render(scene_of(Talk(1000, 1, phrase, -12.0)), PLAIN)
+    near = sound.render(four_seconds(Talk(1000, 0, phrase, -12.0)), PLAIN)
+    far = sound.render(four_seconds(Talk(1000, 1, phrase, -12.0)), PLAIN)
     begin, end = 1000, 1000 + phrase.length_ms
     # The user's sound ends with the phrase; that of somebody across the room goes on in the room.
     assert level(near, end + 30, end + 130) < 0.01 * level(near, begin, end)
@@ -84,8 +78,8 @@ def test_others_are_further_away_than_the_user(voices: SceneVoices) -> None:
 def test_two_talks_at_once_add_up_and_what_lies_beyond_the_end_is_cut(voices: SceneVoices) -> None:
     phrase = voices.phrase(("red", "ball"), scene_seed=1, speaker=0, take=0)
     sound = SceneSound(voices)
-    once = sound.render(scene_of(Talk(3900, 0, phrase)), PLAIN)
-    twice = sound.render(scene_of(Talk(3900, 0, phrase), Talk(3900, 0, phrase)), PLAIN)
+    once = sound.render(four_seconds(Talk(3900, 0, phrase)), PLAIN)
+    twice = sound.render(four_seconds(Talk(3900, 0, phrase), Talk(3900, 0, phrase)), PLAIN)
     assert once.any() and np.allclose(twice, 2 * once, atol=1e-5)
 
 
@@ -93,7 +87,7 @@ def test_two_talks_at_once_add_up_and_what_lies_beyond_the_end_is_cut(voices: Sc
 def test_noise_is_heard_when_and_as_loud_as_the_scene_says(voices: SceneVoices, kind: str) -> None:
     def render(gain_db: float) -> Samples:
         noise = Noise(kind, 1000, 2000, gain_db)  # type: ignore[arg-type]  # one of the parameters above
-        return SceneSound(voices).render(scene_of(noises=(noise,)), PLAIN)
+        return SceneSound(voices).render(four_seconds(noises=(noise,)), PLAIN)
 
     loud, quiet = render(-6.0), render(-26.0)
     assert level(loud, 0, 980) < 1e-3 and level(loud, 3020, 4000) < 1e-3
@@ -104,7 +98,7 @@ def test_noise_is_heard_when_and_as_loud_as_the_scene_says(voices: SceneVoices, 
 
 def test_a_scene_sounds_the_same_again_and_in_its_own_condition(voices: SceneVoices) -> None:
     phrase = voices.phrase(("red", "ball"), scene_seed=1, speaker=0, take=0)
-    scene = scene_of(Talk(1000, 0, phrase), noises=(Noise("noise", 0, 4000, -20.0),))
+    scene = four_seconds(Talk(1000, 0, phrase), noises=(Noise("noise", 0, 4000, -20.0),))
     first, second = (SceneSound(voices).render(scene) for _ in range(2))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, SceneSound(voices).render(scene, PLAIN))
@@ -112,7 +106,7 @@ def test_a_scene_sounds_the_same_again_and_in_its_own_condition(voices: SceneVoi
 
 def test_levels_are_four_a_micro_turn_and_follow_the_sound(voices: SceneVoices) -> None:
     phrase = voices.phrase(("red", "ball"), scene_seed=1, speaker=0, take=0)
-    levels = dmel_of(SceneSound(voices).render(scene_of(Talk(1000, 0, phrase)), PLAIN))
+    levels = dmel_of(SceneSound(voices).render(four_seconds(Talk(1000, 0, phrase)), PLAIN))
     assert levels.shape == (80, 80) and levels.dtype == np.uint8 and levels.max() <= 15
     assert levels[21:23].max() > levels[:19].max() + 3
 
