@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from typer.testing import CliRunner
 
 from microturn.interaction_model.native.checkpoint import save
 from microturn.interaction_model.native.voice_file import save_mouth
 from microturn.interaction_model.training import exam_sitting
-from microturn.interaction_model.training.__main__ import app
 from microturn.interaction_model.training._errors import BadTrainConfigError, SpeechDataMissingError
 from microturn.interaction_model.training.exam_figures import PEOPLE, READINGS
 from microturn.interaction_model.training.exam_markdown import markdown
@@ -36,9 +34,12 @@ from microturn.interaction_model.training.speakers import Split as Speakers
 from microturn.interaction_model.training.transcripts import Transcript, TranscriptFile
 from microturn.protocols import INPUT_SAMPLES
 from tests.interaction_model.native.small_models import small_mouth, small_network
+from tests.interaction_model.training.command_line import call
 from tests.interaction_model.training.conftest import ToneSynthesizer
 
 pytestmark = pytest.mark.unit
+
+exam = partial(call, "exam")
 
 
 @pytest.fixture
@@ -68,20 +69,13 @@ def scenes_of_tones(monkeypatch: pytest.MonkeyPatch, tones: ToneSynthesizer) -> 
     )
 
 
-def call(*arguments: str | Path) -> str:
-    result = CliRunner().invoke(app, ["exam", *map(str, arguments)])
-    if result.exception is not None:
-        raise result.exception
-    return result.output
-
-
 def test_the_network_and_its_baselines_are_examined_on_the_same_scenes(
     network: Path, mouth: Path, tmp_path: Path
 ) -> None:
     tasks = ("--task", "conversation", "--task", "cue", "--task", "conversation")
     beside = [part for name in ("silence", "targets", "served", "okay") for part in ("--baseline", name)]
     out, card = tmp_path / "figures.jsonl", tmp_path / "card.md"
-    output = call(
+    output = exam(
         network, "--mouth", mouth, "--scenes", "2", *tasks, *beside, "--json", out, "--markdown", card
     )
     assert "cue: said in time" in output and "targets" in output
@@ -126,10 +120,10 @@ def test_digits_of_people_are_left_out_aloud_and_missing_ones_are_an_error(
     network: Path, mouth: Path
 ) -> None:
     with pytest.raises(SpeechDataMissingError):
-        call(network, "--mouth", mouth, "--scenes", "1", "--task", PEOPLE)
+        exam(network, "--mouth", mouth, "--scenes", "1", "--task", PEOPLE)
     with pytest.raises(BadTrainConfigError, match="task"):
-        call(network, "--mouth", mouth, "--task", "dancing")
-    assert VARIABLE not in call(network, "--mouth", mouth, "--scenes", "1", "--task", "quiet")
+        exam(network, "--mouth", mouth, "--task", "dancing")
+    assert VARIABLE not in exam(network, "--mouth", mouth, "--scenes", "1", "--task", "quiet")
 
 
 def test_the_network_sits_beside_itself_with_another_choice_of_tokens(mouth: Path, tmp_path: Path) -> None:
@@ -138,7 +132,7 @@ def test_the_network_sits_beside_itself_with_another_choice_of_tokens(mouth: Pat
     save(small_network(), tmp_path / "network.safetensors")
     out = tmp_path / "figures.jsonl"
     options = ("--scenes", "1", "--task", "quiet", "--end-below", "0.0001", "--json", out)
-    call(tmp_path / "network.safetensors", "--mouth", mouth, *options)
+    exam(tmp_path / "network.safetensors", "--mouth", mouth, *options)
     _, *found = map(json.loads, out.read_text().splitlines())
     vain = {
         each["examinee"]: each["value"]
@@ -147,7 +141,7 @@ def test_the_network_sits_beside_itself_with_another_choice_of_tokens(mouth: Pat
     }
     assert vain["network"] > 0 and vain["END below 0.0001"] == 0.0
     with pytest.raises(BadTrainConfigError, match="limit of END"):
-        call(tmp_path / "network.safetensors", "--mouth", mouth, "--end-below", "0")
+        exam(tmp_path / "network.safetensors", "--mouth", mouth, "--end-below", "0")
 
 
 def test_a_rehearsal_has_scenes_of_the_train_split_that_no_training_has(
@@ -209,7 +203,7 @@ def test_what_people_read_is_a_figure_of_its_own(
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     out = tmp_path / "figures.jsonl"
     tasks = ("--task", "conversation", "--task", READINGS)
-    call(
+    exam(
         network, "--mouth", mouth, "--scenes", "1", *tasks, "--readings", tmp_path / "dev.json", "--json", out
     )
     about, *found = map(json.loads, out.read_text().splitlines())
@@ -219,4 +213,4 @@ def test_what_people_read_is_a_figure_of_its_own(
     assert read["tasks"] == [READINGS] and read["title"] == "words of people reading: errors"
     assert (read["value"], read["scenes"]) == (1.0, 1) and drawn["tasks"] == [] and drawn["scenes"] == 1
     with pytest.raises(BadTrainConfigError, match="readings"):
-        call(network, "--mouth", mouth, "--task", READINGS)
+        exam(network, "--mouth", mouth, "--task", READINGS)

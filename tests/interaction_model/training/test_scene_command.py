@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from typer.testing import CliRunner
 
 from microturn.interaction_model.native.emission import read_emission
 from microturn.interaction_model.native.flow_head import FlowHeadConfig
@@ -16,7 +16,6 @@ from microturn.interaction_model.native.grammar import unpack
 from microturn.interaction_model.native.mouth import Mouth
 from microturn.interaction_model.native.voice_file import save_mouth
 from microturn.interaction_model.training import clip_bank, scene_command, scene_maker
-from microturn.interaction_model.training.__main__ import app
 from microturn.interaction_model.training._errors import BadTrainConfigError, BankMismatchError
 from microturn.interaction_model.training.clip_plan import ClipPlan
 from microturn.interaction_model.training.forced_alignment import AlignedWord
@@ -27,10 +26,12 @@ from microturn.interaction_model.training.scene_shards import open_shards
 from microturn.interaction_model.training.scene_statistics import count_scenes
 from microturn.interaction_model.training.speakers import Split
 from microturn.interaction_model.training.transcripts import Transcript, TranscriptFile
+from tests.interaction_model.training.command_line import call
 from tests.interaction_model.training.conftest import ToneSynthesizer
 
 pytestmark = pytest.mark.unit
 
+make = partial(call, "scenes", "--no-mouth-frames")
 TURNS = 200
 
 
@@ -50,33 +51,26 @@ def small_shards_of_tones(monkeypatch: pytest.MonkeyPatch, tones: ToneSynthesize
     monkeypatch.setattr(scene_command, "_maker", lambda plan: SceneMaker(plan, lambda _: tones))
 
 
-def call(*arguments: str | Path) -> str:
-    result = CliRunner().invoke(app, ["scenes", *map(str, arguments), "--no-mouth-frames"])
-    if result.exception is not None:
-        raise result.exception
-    return result.output
-
-
 def bytes_of(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*.bin")}
 
 
 def test_more_hours_are_added_and_a_shard_follows_from_its_number(mouth: Path, tmp_path: Path) -> None:
-    output = call(tmp_path / "a", "--hours", "0.3", "--mouth", mouth)
+    output = make(tmp_path / "a", "--hours", "0.3", "--mouth", mouth)
     assert len(open_shards(tmp_path / "a" / "train")) == 1 and "MB an hour" in output
-    call(tmp_path / "a", "--hours", "0.6", "--mouth", mouth)
-    call(tmp_path / "b", "--hours", "0.6", "--mouth", mouth)
+    make(tmp_path / "a", "--hours", "0.6", "--mouth", mouth)
+    make(tmp_path / "b", "--hours", "0.6", "--mouth", mouth)
     first, second = (bytes_of(tmp_path / name) for name in "ab")
     assert len(first) == 2 and first == second
     assert len(set(first.values())) == 2
     with pytest.raises(BankMismatchError):
-        call(tmp_path / "a", "--hours", "0.6", "--mouth", mouth, "--seed", "1")
+        make(tmp_path / "a", "--hours", "0.6", "--mouth", mouth, "--seed", "1")
 
 
 def test_only_tasks_with_a_weight_come_up(mouth: Path, tmp_path: Path) -> None:
     plan = ScenePlan(mouth)
     others = [argument for task in plan.all_tasks for argument in ("--weight", f"{task}=0")]
-    call(tmp_path, "--hours", "0.1", "--mouth", mouth, *others, "--weight", "digits=2", "--split", "test")
+    make(tmp_path, "--hours", "0.1", "--mouth", mouth, *others, "--weight", "digits=2", "--split", "test")
     counts = count_scenes(tmp_path / "test")
     assert list(counts) == ["digits"]
     (shard,) = open_shards(tmp_path / "test")
@@ -93,7 +87,7 @@ def test_only_tasks_with_a_weight_come_up(mouth: Path, tmp_path: Path) -> None:
 def test_a_task_that_is_not_known_is_refused(mouth: Path, tmp_path: Path) -> None:
     for weight in ("dancing=1", "hearing=1", "digits=-1"):
         with pytest.raises(BadTrainConfigError):
-            call(tmp_path, "--hours", "0.1", "--mouth", mouth, "--weight", weight)
+            make(tmp_path, "--hours", "0.1", "--mouth", mouth, "--weight", weight)
 
 
 def test_phrases_of_a_bank_are_heard_back_to_back(
@@ -151,7 +145,7 @@ def test_people_read_aloud_where_there_are_transcripts(
     file = readers / "transcripts.json"
     tasks = ScenePlan(mouth, people=readers, transcripts=file).all_tasks
     only = [argument for task in tasks if task != "reading" for argument in ("--weight", f"{task}=0")]
-    call(tmp_path / "out", "--hours", "0.1", "--mouth", mouth, "--transcripts", file, *only)
+    make(tmp_path / "out", "--hours", "0.1", "--mouth", mouth, "--transcripts", file, *only)
     counts = count_scenes(tmp_path / "out" / "train")
     assert list(counts) == ["reading"] and counts["reading"].said == 0
     (shard,) = open_shards(tmp_path / "out" / "train")
