@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ NEVER = -1
 Times = tuple[int, int, int]
 """In micro-turns: time of the session, time since the user's last word, and since the assistant's; or `NEVER`."""
 
-Numbers = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,9 @@ class Stopwatches:
         return turn, _since(self.heard, turn), _since(self.said, turn)
 
 
-def packed_times(kinds: Bytes, ids: Numbers, micro_turns: Numbers, segments: Numbers) -> Numbers:
+def packed_times(
+    kinds: Bytes, ids: Numbers, micro_turns: Numbers, segments: Numbers
+) -> npt.NDArray[np.int64]:
     """What a session would be shown at every position of whole rows; only that of queries is read.
 
     Args:
@@ -58,13 +61,13 @@ def packed_times(kinds: Bytes, ids: Numbers, micro_turns: Numbers, segments: Num
         segments: `(..., T)`, different for each conversation of a row, and never falling.
 
     Returns:
-        `(..., T, 3)`: `Times`.
+        `(..., T, 3)` int64: `Times`.
     """
     is_output = kinds == PositionKind.OUTPUT
     is_heard = is_output & _within(ids, _HEARD) | (kinds == PositionKind.TEXT) & (ids == Token.TEXT)
     is_said = is_output & _within(ids, _SAID)
     since = [_packed_since(marks, micro_turns, segments) for marks in (is_heard, is_said)]
-    return np.stack([micro_turns, *since], -1)
+    return np.stack([micro_turns, *since], -1).astype(np.int64)
 
 
 _HEARD = token_range(WordKind.HEARD)
