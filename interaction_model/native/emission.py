@@ -26,6 +26,8 @@ from microturn.interaction_model.native.vocabulary import (
 
 MAX_OUTPUT_TOKENS = 8
 """Most tokens that one micro-turn may emit; the model is not asked for a ninth."""
+MARKS = (Token.DELEGATE, Token.END_DELEGATE, Token.CANCEL, Token.BACKCHANNEL, Token.HUSH)
+"""What may be emitted beside words and END."""
 
 Words = tuple[str, ...]
 
@@ -69,8 +71,7 @@ class Emission:
 def output_mask() -> npt.NDArray[np.bool_]:
     """Return which tokens may be emitted, END among them: (V,) bool, to mask the logits with."""
     mask = np.zeros(SIZE, dtype=np.bool_)
-    marks = (Token.DELEGATE, Token.END_DELEGATE, Token.CANCEL, Token.BACKCHANNEL, Token.HUSH)
-    mask[[Token.END, *marks]] = True
+    mask[[Token.END, *MARKS]] = True
     for token_of in (heard_token, said_token):
         mask[[token_of(word) for word in WORDS]] = True
     return mask

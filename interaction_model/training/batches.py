@@ -32,6 +32,7 @@ from microturn.interaction_model.training.other_ears import heard_otherwise, mis
 from microturn.interaction_model.training.phonemes import heard_phonemes
 from microturn.interaction_model.training.scene import MICRO_TURN_MS
 from microturn.interaction_model.training.scene_shards import MouthTargets, SceneShard, StoredScene
+from microturn.interaction_model.training.sights import UNKNOWN, sights_by_position
 
 NO_SEGMENT = -1
 """Stands in `Batch.segments` where a row holds nothing; there the kind is TEXT and the token PAD."""
@@ -81,12 +82,19 @@ class Batch:
     """(N,) int64: of what the user says, row by row; see `phonemes.heard_phonemes`."""
     phoneme_counts: Tensor
     """(B,) int64: how many each row has."""
+    sights: Tensor
+    """(B, T) int64: what is seen, at patches and at NOW, elsewhere `UNKNOWN`; see `sights.SightHead`."""
     scenes: int
 
     @property
     def audio_s(self) -> float:
         """Seconds of sound."""
         return len(self.levels) / 4 * MICRO_TURN_MS / 1000
+
+    @property
+    def seen(self) -> int:
+        """Pairs of camera frames of which it is known what they show."""
+        return int(((self.kinds == PositionKind.NOW) & (self.sights != UNKNOWN)).sum())
 
     @property
     def used(self) -> int:
@@ -198,6 +206,7 @@ class _Canvas:
         ]
         self._mouth: list[MouthBatch] = [_no_mouth()]
         self._phonemes: list[list[int]] = [[] for _ in range(rows)]
+        self._sights = np.full(shape, UNKNOWN, np.int64)
 
     def put(self, at: _Here, scene: StoredScene, task: int) -> _Here:
         """Write a scene, or as many of its whole micro-turns as there is room for; return what is behind it."""
@@ -218,6 +227,8 @@ class _Canvas:
         self._micro_turns[here] = packed.micro_turns[:used] + at.turn
         self._tasks[here] = task
         self._phonemes[at.row] += heard_phonemes(packed.targets[:used])
+        seen = {turn: sights for turn, sights in scene.sights.items() if turn < turns}
+        self._sights[here] = sights_by_position(seen, kinds)
         self._levels.append(packed.levels[: np.count_nonzero(kinds == PositionKind.AUDIO)])
         self._patches += [
             cut_patches(pixels, self._eyes).half() for turn, pixels in scene.films.items() if turn < turns
@@ -242,6 +253,7 @@ class _Canvas:
             mouth=MouthBatch(*(torch.cat(parts) for parts in zip(*self._mouth, strict=True))),
             phonemes=torch.tensor([each for row in self._phonemes for each in row], dtype=torch.int64),
             phoneme_counts=torch.tensor([len(row) for row in self._phonemes]),
+            sights=torch.from_numpy(self._sights),
             scenes=scenes,
         )
 

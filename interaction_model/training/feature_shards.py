@@ -12,10 +12,11 @@ from pathlib import Path
 
 from microturn.interaction_model.native.grammar import pack
 from microturn.interaction_model.training.job_pool import done_in_order
-from microturn.interaction_model.training.scene import Scene
+from microturn.interaction_model.training.scene import Scene, newer_frame_ms
 from microturn.interaction_model.training.scene_shards import MouthTargets, StoredScene, write_shard
 from microturn.interaction_model.training.scene_sound import SceneSound, dmel_of
 from microturn.interaction_model.training.shard_folder import Plan, claim
+from microturn.interaction_model.training.sights import Sights, sights_of
 
 
 def stored_scene(scene: Scene, sound: SceneSound, mouth: MouthTargets | None = None) -> StoredScene:
@@ -23,7 +24,17 @@ def stored_scene(scene: Scene, sound: SceneSound, mouth: MouthTargets | None = N
     packed = pack(scene.inputs(), scene.targets, dmel_of(sound.render(scene)))
     drawn = ((turn, scene.frames(turn)) for turn in range(scene.micro_turns))
     films = {turn: pair for turn, pair in drawn if pair is not None}
-    return StoredScene(scene.task, scene.split, scene.seed, packed, films, mouth)
+    return StoredScene(scene.task, scene.split, scene.seed, packed, films, mouth, scene_sights(scene))
+
+
+def scene_sights(scene: Scene) -> dict[int, Sights]:
+    """What is seen in each micro-turn of a scene; nothing without a film."""
+    if scene.film is None:
+        return {}
+    return {
+        turn: sights_of(scene.film, newer_frame_ms(turn), scene.frame_size)
+        for turn in range(scene.micro_turns)
+    }
 
 
 def write_features(

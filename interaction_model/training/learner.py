@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +31,8 @@ class StepResult:
     """Mean flow loss; None without speech."""
     phonemes: float | None
     """Mean loss of a phoneme of the user, in nats; None without any."""
+    sights: float | None
+    """Mean loss of what a pair of frames shows, in nats; None without any."""
     norm: float
     """Of the gradients before they were cut."""
     rate: float
@@ -37,6 +40,15 @@ class StepResult:
     """Whether the weights stayed, because loss or gradients were not finite."""
     busiest: float | None
     """Load of the busiest expert over its even share; None without experts."""
+
+
+class _Means(NamedTuple):
+    """Mean losses of one step, as in `StepResult`."""
+
+    tokens: float
+    mouth: float | None
+    phonemes: float | None
+    sights: float | None
 
 
 class Learner:
@@ -57,36 +69,44 @@ class Learner:
         self.trainee.train()
         rate = set_rate(self.optimizer, self._config.optimizer, schedule, step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, mouth, phonemes = self._descend(batches, step)
+        means = self._descend(batches, step)
         longest = self._config.optimizer.longest_gradient
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, longest))
-        is_finite = bool(np.isfinite([loss, norm, mouth or 0.0, phonemes or 0.0]).all())
+        is_finite = bool(np.isfinite([norm, *(each or 0.0 for each in means)]).all())
         busiest = None
         if is_finite:
             self.optimizer.step()
             busiest = self._balance.step()
         else:
             self._balance.forget()
-        return StepResult(loss, mouth, phonemes, norm, rate, not is_finite, busiest)
+        return StepResult(*means, norm, rate, not is_finite, busiest)
 
-    def _descend(self, batches: Sequence[Batch], step: int) -> tuple[float, float | None, float | None]:
-        """Add up gradients of the means over all micro-batches; return them: tokens, mouth and phonemes."""
+    def _descend(self, batches: Sequence[Batch], step: int) -> _Means:
+        """Add up gradients of the means over all micro-batches; return these means."""
         moved = [batch.to(self._config.device) for batch in batches]
         weight = float(sum(self._objective.position_weights(batch).sum() for batch in moved))
         spoken = sum(len(batch.mouth.positions) for batch in moved) if self.trainee.mouth is not None else 0
         heard = sum(len(batch.phonemes) for batch in moved)
-        tokens = mouth = phonemes = 0.0
+        seen = sum(batch.seen for batch in moved)
+        tokens = mouth = phonemes = sights = 0.0
         for number, batch in enumerate(moved):
             with self._autocast():
                 found = self._objective(self.trainee, batch, self._random(step, number))
             mean = found.tokens / weight
             weights = self._config.weights
             total = mean + weights.mouth * found.mouth / max(1, spoken)
-            (total + weights.phonemes * found.phonemes / max(1, heard)).backward()
+            total = total + weights.phonemes * found.phonemes / max(1, heard)
+            (total + weights.sights * found.sights / max(1, seen)).backward()
             tokens += float(mean.detach())
             mouth += float(found.mouth.detach()) / max(1, spoken)
             phonemes += float(found.phonemes.detach()) / max(1, heard)
-        return tokens, mouth if spoken else None, phonemes if heard else None
+            sights += float(found.sights.detach()) / max(1, seen)
+        return _Means(
+            tokens,
+            mouth=mouth if spoken else None,
+            phonemes=phonemes if heard else None,
+            sights=sights if seen else None,
+        )
 
     def _autocast(self) -> torch.autocast:
         device = torch.device(self._config.device).type

@@ -1,4 +1,4 @@
-"""What is made small: the loss of the next output token, that of the user's phonemes, and the flow loss of the mouth.
+"""What is made small: the loss of the next output token, those of what is heard and seen, and the flow loss of the mouth.
 
 Silence is by far the most frequent answer. Its positions count less, so that a step's gradient is not made of them
 alone; but a network trained with weights by class would believe silence to be rarer than it is, and speak too often.
@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from microturn.interaction_model.native.embedding import embed_positions
-from microturn.interaction_model.native.emission import output_mask
+from microturn.interaction_model.native.emission import MARKS, output_mask
 from microturn.interaction_model.native.flow_head import PAST_FRAMES, FlowContext, FlowHead
 from microturn.interaction_model.native.grammar import NO_TARGET, PositionKind
 from microturn.interaction_model.native.network import Network
 from microturn.interaction_model.native.vocabulary import WORDS, Token, heard_token, said_token
 from microturn.interaction_model.training.batches import Batch
 from microturn.interaction_model.training.phonemes import PhonemeHead
+from microturn.interaction_model.training.sights import SightHead
 from microturn.interaction_model.training.train_config import LossWeights
 
 PAST_NOISE = 0.15
@@ -38,6 +39,7 @@ class Trainee(nn.Module):
         self.network = network
         self.mouth = mouth
         self.phonemes = PhonemeHead(network.config.backbone.width)
+        self.sights = SightHead(network.config.backbone.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Loss:
     """Such micro-turns."""
     phonemes: Tensor
     """Scalar: sum of losses over the user's phonemes, in nats."""
+    sights: Tensor
+    """Scalar: weighted sum of losses over what the camera sees, in nats."""
 
 
 class Objective(nn.Module):
@@ -90,6 +94,7 @@ class Objective(nn.Module):
             mouth=mouth_loss(trainee.mouth, hidden, batch, random),
             spoken=len(batch.mouth.positions) if trainee.mouth is not None else 0,
             phonemes=phoneme_loss(trainee.phonemes, hidden, batch),
+            sights=trainee.sights.loss(hidden, batch.kinds, batch.sights),
         )
 
 
@@ -148,6 +153,5 @@ def weight_table(weights: LossWeights) -> Tensor:
     table[1, Token.END] = weights.end
     table[:, [heard_token(word) for word in WORDS]] = weights.heard
     table[:, [said_token(word) for word in WORDS]] = weights.said
-    marks = (Token.DELEGATE, Token.END_DELEGATE, Token.CANCEL, Token.BACKCHANNEL, Token.HUSH)
-    table[:, list(marks)] = weights.marks
+    table[:, list(MARKS)] = weights.marks
     return table

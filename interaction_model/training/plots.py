@@ -47,8 +47,12 @@ def _panels(records: Sequence[Record]) -> list[_Panel]:
         ),
         _Panel(
             "Learned beside",
-            "nats a phoneme; squared error",
-            [("the user's phonemes", "train", ("phonemes",)), ("flow of the mouth", "train", ("mouth",))],
+            "nats a phoneme, a pair of frames; squared error",
+            [
+                ("the user's phonemes", "train", ("phonemes",)),
+                ("what is seen", "train", ("sights",)),
+                ("flow of the mouth", "train", ("mouth",)),
+            ],
         ),
         _Panel("Words right, answers given", "share", _by_task(tasks, "held_out", "words")),
         _Panel("Silence kept, answers given", "share", _by_task(tasks, "held_out", "silence")),

@@ -34,6 +34,7 @@ class LogWindow:
             "loss": mean([result.loss for result in taken]),
             "mouth": mean([result.mouth for result in taken if result.mouth is not None]),
             "phonemes": mean([result.phonemes for result in taken if result.phonemes is not None]),
+            "sights": mean([result.sights for result in taken if result.sights is not None]),
             "norm": mean([result.norm for result in taken]),
             "rate": self.results[-1].rate if self.results else None,
             "busiest": mean([result.busiest for result in taken if result.busiest is not None]),

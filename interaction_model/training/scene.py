@@ -10,9 +10,9 @@ it is computed from everything up to there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from microturn.interaction_model.native.emission import Words
 from microturn.interaction_model.native.grammar import Inputs
 
 MICRO_TURN_MS = 200
+FRAMES_APART_MS = 100
+"""Between the two frames of a micro-turn."""
 USER = 0
 """The speaker slot of the one who is listened to; other slots are other people."""
 PATCH_PIXELS = 40
@@ -113,11 +115,26 @@ class Moment:
     end_ms: int
 
 
+class SeenThing(NamedTuple):
+    """A thing as it stands in a frame."""
+
+    colour: str
+    shape: str
+    centre: tuple[float, float]
+    """x to the right and y down, in pixels; may lie outside the picture."""
+
+
 class Film(Protocol):
     """What the camera sees."""
 
     def frame(self, time_ms: int) -> Pixels:
         """Draw the frame of a time: (H, W, 3) uint8, always the same for the same time."""
+
+    def things_at(self, time_ms: int) -> Sequence[SeenThing]:
+        """Return the things in the frame of a time, the nearest last."""
+
+    def movement_at(self, time_ms: int) -> tuple[str, float] | None:
+        """Return the action of the figure in the frame of a time, and how far its cycle is, from 0 to below 1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,8 +168,8 @@ class Scene:
         """Draw the pair of frames of a micro-turn, 100 ms apart: (2, H, W, 3) uint8; None without a film."""
         if self.film is None:
             return None
-        begin = micro_turn * MICRO_TURN_MS
-        return np.stack([self.film.frame(begin), self.film.frame(begin + MICRO_TURN_MS // 2)])
+        newer = newer_frame_ms(micro_turn)
+        return np.stack([self.film.frame(newer - FRAMES_APART_MS), self.film.frame(newer)])
 
     def inputs(self) -> list[Inputs]:
         """Return what arrives in each of the N micro-turns beside sound, for `grammar.pack`."""
@@ -164,3 +181,8 @@ class Scene:
     def _patches(self) -> int:
         height, width = self.frame_size
         return -(-height // PATCH_PIXELS) * -(-width // PATCH_PIXELS)
+
+
+def newer_frame_ms(micro_turn: int) -> int:
+    """The time of the newer one of a micro-turn's two frames."""
+    return micro_turn * MICRO_TURN_MS + FRAMES_APART_MS

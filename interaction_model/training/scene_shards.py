@@ -11,7 +11,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -27,8 +27,11 @@ from microturn.interaction_model.native.vocabulary import FINGERPRINT
 from microturn.interaction_model.native.vocoder_frames import FRAME_SIZE
 from microturn.interaction_model.training._errors import BadShardError
 from microturn.interaction_model.training.scene import Pixels, Split
+from microturn.interaction_model.training.sights import Sights
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)
+"""In format 1 no scene knows what is seen in its film; its arrays are the same up to there."""
 _INDEX = "index.json"
 _ARRAYS = "arrays.bin"
 
@@ -57,6 +60,8 @@ _COLUMNS: Mapping[str, _Column] = {
     "mouth_frames": _Column(np.float16, "spoken", (SEEN_FRAMES, FRAME_SIZE)),
     "mouth_symbols": _Column(np.uint8, "spoken", (SEEN_FRAMES, NEIGHBOURS)),
     "mouth_measures": _Column(np.float16, "spoken", (SEEN_FRAMES, MEASURES)),
+    "sight_things": _Column(np.uint8, "seen_patches"),
+    "sight_movements": _Column(np.uint8, "seen"),
 }
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -87,6 +92,8 @@ class StoredScene:
     """Of each micro-turn with patches its pair of frames, (2, H, W, 3) uint8."""
     mouth: MouthTargets | None = None
     """None if the assistant says nothing, or is not to be heard."""
+    sights: Mapping[int, Sights] = field(default_factory=dict)
+    """What each pair in `films` shows; empty if that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,10 @@ class SceneEntry:
     """Height and width in pixels; (0, 0) without a film."""
     spoken: int = 0
     """M, micro-turns in which the assistant speaks."""
+    seen: int = 0
+    """Pairs of which it is known what they show: all or none."""
+    seen_patches: int = 0
+    """Patches of these."""
 
 
 class SceneShard:
@@ -142,7 +153,8 @@ class SceneShard:
             levels=levels,
         )
         mouth = MouthTargets(*(read[f"mouth_{field}"] for field in _MOUTH_FIELDS)) if entry.spoken else None
-        return StoredScene(entry.task, entry.split, entry.seed, packed, _films(entry, read), mouth)
+        films, sights = _films(entry, read), _sights(entry, read)
+        return StoredScene(entry.task, entry.split, entry.seed, packed, films, mouth, sights)
 
     def targets(self, number: int) -> npt.NDArray[np.int32]:
         """Read the targets of one scene alone, (T,).
@@ -245,6 +257,14 @@ def _films(entry: SceneEntry, read: Arrays) -> dict[int, Pixels]:
     }
 
 
+def _sights(entry: SceneEntry, read: Arrays) -> dict[int, Sights]:
+    if not entry.seen:
+        return {}
+    things = read["sight_things"].reshape(entry.seen, -1)
+    rows = zip(read["film_turns"].tolist(), things, read["sight_movements"].tolist(), strict=True)
+    return {turn: Sights(here, movement) for turn, here, movement in rows}
+
+
 def _read_index(folder: Path) -> tuple[SceneEntry, ...]:
     try:
         index = json.loads((folder / _INDEX).read_text())
@@ -254,8 +274,8 @@ def _read_index(folder: Path) -> tuple[SceneEntry, ...]:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadShardError(folder, expected="an index of scenes", got=type(error).__name__) from error
-    if found != (FORMAT, FINGERPRINT):
-        expected = f"format {FORMAT} with the vocabulary {FINGERPRINT[:12]!r}"
+    if found not in [(each, FINGERPRINT) for each in READABLE]:
+        expected = f"a format of {READABLE} with the vocabulary {FINGERPRINT[:12]!r}"
         raise BadShardError(folder, expected=expected, got=f"{found[0]!r} with {str(found[1])[:12]!r}")
     return entries
 
@@ -264,6 +284,10 @@ def _entry(scene: StoredScene) -> SceneEntry:
     sizes = {pixels.shape[1:3] for pixels in scene.films.values()}
     if len(sizes) > 1:
         raise ValueError(f"films of a scene must have one size, got {sorted(sizes)}")
+    if scene.sights and scene.sights.keys() != scene.films.keys():
+        raise ValueError(
+            f"sights must be of all {len(scene.films)} films or of none, got {len(scene.sights)}"
+        )
     height, width = sizes.pop() if sizes else (0, 0)
     return SceneEntry(
         task=scene.task,
@@ -274,11 +298,13 @@ def _entry(scene: StoredScene) -> SceneEntry:
         pairs=len(scene.films),
         frame_size=(int(height), int(width)),
         spoken=0 if scene.mouth is None else len(scene.mouth.turns),
+        seen=len(scene.sights),
+        seen_patches=sum(len(each.things) for each in scene.sights.values()),
     )
 
 
 def _arrays_of(scene: StoredScene) -> Arrays:
-    packed, turns = scene.packed, sorted(scene.films)
+    packed, turns, seen = scene.packed, sorted(scene.films), sorted(scene.sights)
     films = [zlib.compress(scene.films[turn].tobytes(), 1) for turn in turns]
     return {
         **{key: getattr(packed, key) for key in ("kinds", "ids", "targets", "micro_turns", "last")},
@@ -287,6 +313,10 @@ def _arrays_of(scene: StoredScene) -> Arrays:
         "film_lengths": np.array([len(film) for film in films], np.int32),
         "film_turns": np.array(turns, np.int32),
         **{f"mouth_{key}": getattr(scene.mouth or _NO_MOUTH, key) for key in _MOUTH_FIELDS},
+        "sight_things": np.concatenate(
+            [np.zeros(0, np.uint8), *(scene.sights[turn].things for turn in seen)]
+        ),
+        "sight_movements": np.array([scene.sights[turn].movement for turn in seen], np.uint8),
     }
 
 

@@ -63,6 +63,8 @@ class LossWeights:
     """The flow loss, against the mean over positions."""
     phonemes: float = 0.3
     """The mean over the user's phonemes, likewise."""
+    sights: float = 0.3
+    """The mean over pairs of camera frames, likewise."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from microturn.interaction_model.training.canvas import Canvas, Colour, Floats, Point
 from microturn.interaction_model.training.figure import Action, Body, paint, pose
-from microturn.interaction_model.training.scene import Pixels, Split
+from microturn.interaction_model.training.scene import Pixels, SeenThing, Split
 
 HEIGHT, WIDTH = 120, 160
 """Pixels of a frame; 4 x 3 patches."""
@@ -41,6 +41,7 @@ _SHADES: dict[str, Colour] = {
 }
 COLOURS = tuple(_SHADES)
 """Colours that things in films have, each word once."""
+SHAPES: tuple[Shape, ...] = get_args(Shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +108,34 @@ class RenderedFilm:
         """Draw the frame of a time: (120, 160, 3) uint8."""
         canvas = Canvas(_background(self.look.pattern, self.look.tones))
         shake = _shake(self.look, time_ms)
-        for thing in self.things:
-            if thing.span[0] <= time_ms < thing.span[1]:
-                _paint_thing(canvas, thing, _shifted(thing.centre(time_ms), shake))
+        for thing in self._shown(time_ms):
+            _paint_thing(canvas, thing, _shifted(thing.centre(time_ms), shake))
         self._paint_figure(canvas, time_ms, shake)
         light = 1 + self.look.drift * math.sin(time_ms / 1700 + self.look.seed % 7)
         noise = _noise(self.look, time_ms // FRAME_MS)
         pixels: Pixels = np.clip(canvas.pixels * np.float32(light) + noise, 0, 255).astype(np.uint8)
         return pixels
 
+    def things_at(self, time_ms: int) -> list[SeenThing]:
+        """Return the things in the frame of a time, where the shaking camera shows them, the nearest last."""
+        shake = _shake(self.look, time_ms)
+        return [
+            SeenThing(colour_of(thing.shade), thing.shape, _shifted(thing.centre(time_ms), shake))
+            for thing in self._shown(time_ms)
+        ]
+
+    def movement_at(self, time_ms: int) -> tuple[Action, float] | None:
+        """Return what the figure does at a time and how far its cycle is; None at rest and without a figure."""
+        phases = ((each.action, each.phase(time_ms)) for each in self.movements)
+        return next(((action, phase) for action, phase in phases if phase is not None), None)
+
+    def _shown(self, time_ms: int) -> list[Stretch]:
+        return [thing for thing in self.things if thing.span[0] <= time_ms < thing.span[1]]
+
     def _paint_figure(self, canvas: Canvas, time_ms: int, shake: Point) -> None:
         if self.body is None:
             return
-        phases = ((each.action, each.phase(time_ms)) for each in self.movements)
-        running = next(((action, phase) for action, phase in phases if phase is not None), None)
+        running = self.movement_at(time_ms)
         joints = pose(*running) if running else pose(None, 0.0)
         sway = (1.0 * math.sin(time_ms / 900), 0.0)
         at = _shifted(_shifted(self.body.foot, shake), sway)
@@ -173,6 +188,11 @@ def draw_shade(rng: np.random.Generator, split: Split, colour: str) -> Colour:
     step = rng.integers(0, 10, 3) if split == "train" else rng.integers(-18, -9, 3)
     red, green, blue = np.clip(np.array(_SHADES[colour]) + step, 0, 255)
     return int(red), int(green), int(blue)
+
+
+def colour_of(shade: Colour) -> str:
+    """The colour that a shade of `draw_shade` is one of: the nearest, of either split."""
+    return min(COLOURS, key=lambda colour: math.dist(_SHADES[colour], shade))
 
 
 def _paint_thing(canvas: Canvas, thing: Stretch, centre: Point) -> None:

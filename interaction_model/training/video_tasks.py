@@ -16,10 +16,10 @@ from microturn.interaction_model.training.stage import REPLY_AFTER, REPLY_WINDOW
 from microturn.interaction_model.training.video import (
     COLOURS,
     HEIGHT,
+    SHAPES,
     WIDTH,
     Movement,
     RenderedFilm,
-    Shape,
     Span,
     Stretch,
     draw_body,
@@ -27,7 +27,6 @@ from microturn.interaction_model.training.video import (
     draw_shade,
 )
 
-SHAPES: tuple[Shape, ...] = ("circle", "square", "triangle", "star")
 FILM_MS = 120_000
 """Things that stay until the end of a scene stay this long; longer than any scene."""
 MOST_REPETITIONS = 12

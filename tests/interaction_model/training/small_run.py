@@ -24,6 +24,7 @@ from microturn.interaction_model.native.vocoder_frames import FRAME_SIZE
 from microturn.interaction_model.training.run_parts import RunParts, put_together
 from microturn.interaction_model.training.scene import Pixels
 from microturn.interaction_model.training.scene_shards import MouthTargets, StoredScene, write_shard
+from microturn.interaction_model.training.sights import MOVEMENTS, THINGS, Sights
 from microturn.interaction_model.training.train_config import (
     OptimizerConfig,
     RowsConfig,
@@ -100,6 +101,12 @@ def film_of(number: int, turn: int) -> Pixels:
     return rng.integers(0, 256, (2, HEIGHT, WIDTH, 3)).astype(np.uint8)
 
 
+def sights_in(turn: int) -> Sights:
+    """What a made-up pair of frames is said to show: another thing in each patch."""
+    things = (PATCHES * turn + np.arange(PATCHES)) % THINGS
+    return Sights(things.astype(np.uint8), turn % MOVEMENTS)
+
+
 def mouth_of(number: int, turns: int = 12) -> MouthTargets:
     """Frames for every micro-turn with a word that is said."""
     packed = made_up(number, turns)
@@ -118,7 +125,13 @@ def stored(number: int, turns: int = 12) -> StoredScene:
     """A made-up scene with its film and its mouth's targets."""
     films = {turn: film_of(number, turn) for turn in range(turns)} if has_film(number) else {}
     return StoredScene(
-        TASKS[has_film(number)], "train", number, made_up(number, turns), films, mouth_of(number, turns)
+        task=TASKS[has_film(number)],
+        split="train",
+        seed=number,
+        packed=made_up(number, turns),
+        films=films,
+        mouth=mouth_of(number, turns),
+        sights={turn: sights_in(turn) for turn in films},
     )
 
 

@@ -81,11 +81,11 @@ def test_a_curve_is_one_number_where_it_was_measured() -> None:
 
 def test_a_line_sums_up_the_steps_that_were_taken() -> None:
     window = LogWindow()
-    window.add(StepResult(1.0, 0.5, 2.5, 2.0, 1e-3, False, None), 100, 0.5)
-    window.add(StepResult(math.nan, None, None, math.nan, 2e-3, True, None), 100, 0.5)
-    window.add(StepResult(2.0, None, None, 4.0, 3e-3, False, 1.5), 100, 1.0)
+    window.add(StepResult(1.0, 0.5, 2.5, 4.5, 2.0, 1e-3, False, None), 100, 0.5)
+    window.add(StepResult(math.nan, None, None, None, math.nan, 2e-3, True, None), 100, 0.5)
+    window.add(StepResult(2.0, None, None, None, 4.0, 3e-3, False, 1.5), 100, 1.0)
     record = window.record(30, Totals(audio_s=7200, tokens=300, elapsed_s=2.0, skipped=1))
-    wanted = {"loss": 1.5, "mouth": 0.5, "phonemes": 2.5, "norm": 3.0, "rate": 3e-3}
+    wanted = {"loss": 1.5, "mouth": 0.5, "phonemes": 2.5, "sights": 4.5, "norm": 3.0, "rate": 3e-3}
     wanted |= {"busiest": 1.5, "kilotokens_per_s": 0.15}
     assert {key: record[key] for key in wanted} == pytest.approx(wanted)
     assert (record["audio_h"], record["skipped"], record["step"]) == (2.0, 1, 30)

@@ -259,6 +259,6 @@ def test_gradients_reach_every_part(collate: Collator) -> None:
     torch.manual_seed(0)
     trainee = Trainee(Network(small_network()), a_mouth())
     found = Objective(WEIGHTS)(trainee, collate([(SceneRef(0, 0), SceneRef(0, 1))]), noise())
-    (found.tokens + found.mouth + found.phonemes).backward()
+    (found.tokens + found.mouth + found.phonemes + found.sights).backward()
     without = [name for name, p in trainee.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == []
