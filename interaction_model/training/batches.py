@@ -29,6 +29,7 @@ from microturn.interaction_model.native.vocoder_frames import FRAME_SIZE
 from microturn.interaction_model.training.epoch import EpochPlan, Row
 from microturn.interaction_model.training.mixing import STANDING
 from microturn.interaction_model.training.other_ears import heard_otherwise, misheard
+from microturn.interaction_model.training.other_eyes import seen_otherwise
 from microturn.interaction_model.training.phonemes import heard_phonemes
 from microturn.interaction_model.training.scene import MICRO_TURN_MS
 from microturn.interaction_model.training.scene_shards import MouthTargets, SceneShard, StoredScene
@@ -131,7 +132,7 @@ class Collator:
         self._eyes = eyes
 
     def __call__(self, rows: Sequence[Row], random: np.random.Generator | None = None) -> Batch:
-        """Make one batch; with `random` each scene is as other ears would hear it.
+        """Make one batch; with `random` each scene is as other ears and eyes would perceive it.
 
         Raises:
             BadShardError: a shard cannot be read.
@@ -141,7 +142,7 @@ class Collator:
             here = _Here(number)
             for ref in row:
                 scene = self._shards[ref.shard].scene(ref.number)
-                scene = _as_others_hear_it(scene, random) if random else scene
+                scene = _as_others_perceive_it(scene, random) if random else scene
                 here = canvas.put(here, scene, self._tasks[scene.task])
         return canvas.batch(sum(map(len, rows)))
 
@@ -158,12 +159,11 @@ def steps_of(
         step += 1
 
 
-def _as_others_hear_it(scene: StoredScene, random: np.random.Generator) -> StoredScene:
+def _as_others_perceive_it(scene: StoredScene, random: np.random.Generator) -> StoredScene:
     packed = scene.packed
     levels = heard_otherwise(packed.levels, random)
-    return replace(
-        scene, packed=replace(packed, levels=levels, ids=misheard(packed.kinds, packed.ids, random))
-    )
+    heard = replace(packed, levels=levels, ids=misheard(packed.kinds, packed.ids, random))
+    return replace(scene, packed=heard, films=seen_otherwise(scene.films, random))
 
 
 @dataclass(frozen=True, slots=True)
