@@ -1,8 +1,11 @@
-"""What the network does in one micro-turn: it is asked for tokens until it ends, all sessions side by side."""
+"""What the network does in one micro-turn: it is asked for tokens until it ends, all sessions side by side.
+
+Each token is held against the session's script, which may end the micro-turn with words of a result in its place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +14,7 @@ from torch import Tensor
 from microturn.interaction_model.native.cache import SessionState
 from microturn.interaction_model.native.decoder import Decoder
 from microturn.interaction_model.native.emission import MAX_OUTPUT_TOKENS, output_mask
-from microturn.interaction_model.native.vocabulary import Token
+from microturn.interaction_model.native.script import Cue, Passage
 from microturn.kernels.ops.sampling import sample
 
 
@@ -23,6 +26,8 @@ class Question:
     hidden: Tensor
     """(C,) at its query position."""
     seed: int
+    cue: Cue
+    """What its tokens mean."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +38,8 @@ class Answer:
     """At most 8, without END; all were appended to the session."""
     hidden: Tensor
     """(C,) at the last position of the micro-turn."""
+    passage: Passage
+    """What of a result stands at the end of the tokens."""
 
 
 class Emitter:
@@ -56,29 +63,48 @@ class Emitter:
         """
         tokens: list[list[int]] = [[] for _ in questions]
         hidden = [question.hidden for question in questions]
+        passages = [Passage() for _ in questions]
         asked = list(range(len(questions)))
         while asked:
             chosen = self._choose([questions[n] for n in asked], torch.stack([hidden[n] for n in asked]))
-            going = [(n, token) for n, token in zip(asked, chosen, strict=True) if token != Token.END]
-            if not going:
-                break
-            later = self._append([questions[n].state for n, _ in going], [token for _, token in going])
-            for (n, token), state in zip(going, later, strict=True):
-                tokens[n].append(token)
-                hidden[n] = state
-            asked = [n for n, _ in going if len(tokens[n]) < MAX_OUTPUT_TOKENS]
-        return [Answer(tuple(own), last) for own, last in zip(tokens, hidden, strict=True)]
+            taken: dict[int, tuple[int, ...]] = {}
+            for n, token in zip(asked, chosen, strict=True):
+                passage = questions[n].cue.decide(tokens[n], token)
+                if passage is None:
+                    taken[n] = (token,)
+                else:
+                    passages[n] = passage
+            self._append(questions, taken, tokens, hidden)
+            asked = [n for n in taken if len(tokens[n]) < MAX_OUTPUT_TOKENS]
+        told = {n: passage.tokens for n, passage in enumerate(passages) if passage.count}
+        self._append(questions, told, tokens, hidden)
+        answers = zip(map(tuple, tokens), hidden, passages, strict=True)
+        return [Answer(*parts) for parts in answers]
 
     def _choose(self, questions: Sequence[Question], hidden: Tensor) -> list[int]:
         scores = self._decoder.logits(hidden)
-        scores = scores.masked_fill(self._forbidden.to(scores.device), -torch.inf)
+        return self._draw(questions, scores.masked_fill(self._forbidden.to(scores.device), -torch.inf))
+
+    def _draw(self, questions: Sequence[Question], scores: Tensor) -> list[int]:
+        """Draw a token for each session, from scores `(S, V)` of those that may be emitted."""
         seeds = torch.tensor([question.seed for question in questions], device=scores.device)
         places = torch.tensor([question.state.length for question in questions], device=scores.device)
         heat = torch.full((len(questions),), self._temperature, device=scores.device)
         return [int(token) for token in sample(scores, seeds, places, heat).tolist()]
 
-    def _append(self, states: Sequence[SessionState], tokens: Sequence[int]) -> list[Tensor]:
-        """The hidden state, `(C,)`, of each session behind its new token."""
-        ids = torch.tensor(tokens, device=self._forbidden.device)
-        embedded = self._decoder.embed(ids)
-        return [row[-1] for row in self._decoder.advance(states, list(embedded.split(1)))]
+    def _append(
+        self,
+        questions: Sequence[Question],
+        new: Mapping[int, Sequence[int]],
+        tokens: Sequence[list[int]],
+        hidden: list[Tensor],
+    ) -> None:
+        """Append new tokens to the sessions of their questions; `tokens` and `hidden` are moved on."""
+        if not new:
+            return
+        ids = torch.tensor([token for own in new.values() for token in own], device=self._forbidden.device)
+        embedded = self._decoder.embed(ids).split([len(own) for own in new.values()])
+        found = self._decoder.advance([questions[n].state for n in new], list(embedded))
+        for (n, own), states in zip(new.items(), found, strict=True):
+            tokens[n].extend(own)
+            hidden[n] = states[-1]

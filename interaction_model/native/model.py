@@ -19,12 +19,15 @@ from microturn.interaction_model._errors import BadSoundError
 from microturn.interaction_model.interface import ModelSession, SessionConfig
 from microturn.interaction_model.native._errors import ClosedSessionError, TooManySessionsError
 from microturn.interaction_model.native.decoder import Decoder
-from microturn.interaction_model.native.decoding import Emitter, Question
-from microturn.interaction_model.native.emission import Emission, Words, read_emission
+from microturn.interaction_model.native.decoding import Answer, Emitter, Question
+from microturn.interaction_model.native.emission import Emission, read_emission
 from microturn.interaction_model.native.fingerprint import model_fingerprint
 from microturn.interaction_model.native.mouth import Mouth, MouthState
+from microturn.interaction_model.native.narration import Narration
 from microturn.interaction_model.native.network import Network
+from microturn.interaction_model.native.own_words import OwnWords
 from microturn.interaction_model.native.perception import Arrival, Perception, Pixels
+from microturn.interaction_model.native.script import Cue, Taken
 from microturn.interaction_model.native.session import NativeSession, Place
 from microturn.interaction_model.native.state_window import STEP_TOKENS, StateWindow
 from microturn.protocols import (
@@ -35,9 +38,6 @@ from microturn.protocols import (
     MicroTurnOutput,
     Samples,
 )
-
-BACKCHANNEL: Words = ("hmm",)
-"""What the mouth says to show that the assistant listens; our choice."""
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +60,9 @@ class _Due:
 class _Said:
     """What one session did."""
 
-    tokens: tuple[int, ...]
+    answer: Answer
     emission: Emission
-    words: Words
+    taken: Taken
     frames: Tensor
     """(16, 48)"""
     mouth: MouthState
@@ -98,6 +98,7 @@ class NativeModel:
         self.fingerprint = model_fingerprint(network, mouth, self.window, temperature)
         self._perception = Perception(network, self.decoder)
         self._emitter = Emitter(self.decoder, temperature)
+        self._own_words = OwnWords(mouth.durations)
         self._threads = threads
         self._open: set[NativeSession] = set()
 
@@ -152,7 +153,7 @@ class NativeModel:
         with _threads(self._threads):
             arrivals = [self._arrive(each) for each in due]
             hidden = self._compute([each.session for each in due], self._perception.embed(arrivals))
-            said = self._speak([each.session for each in due], hidden)
+            said = self._speak(due, hidden)
             return [_finish(each, own) for each, own in zip(due, said, strict=True)]
 
     def _checked(self, inputs: Sequence[tuple[ModelSession, MicroTurnInput]]) -> list[_Due]:
@@ -171,11 +172,11 @@ class NativeModel:
         reading = place.reading.given(due.given.text, [woven.text for woven in due.given.woven])
         inputs, reading = reading.next(self._perception.patches(due.pixels))
         levels, hearing = place.hearing.hear(due.audio)
-        narration = place.narration.given(due.given.woven, turn)
+        script = place.script.given(due.given.woven, inputs.text, turn)
         missed = [place.stopwatches.times(before) for before in range(turn - due.turns + 1, turn)]
         stopwatches = place.stopwatches.reading(turn, inputs.text)
         due.session.place = replace(
-            place, hearing=hearing, reading=reading, narration=narration, stopwatches=stopwatches
+            place, hearing=hearing, reading=reading, script=script, stopwatches=stopwatches
         )
         return Arrival((*missed, stopwatches.times(turn)), levels, inputs, due.pixels)
 
@@ -190,19 +191,24 @@ class NativeModel:
             hidden.update((row, state[-1]) for row, state in zip(rows, found, strict=True))
         return [hidden[row] for row in range(len(parts))]
 
-    def _speak(self, sessions: Sequence[NativeSession], hidden: Sequence[Tensor]) -> list[_Said]:
-        questions = [
-            Question(session.state, own, session.seed) for session, own in zip(sessions, hidden, strict=True)
-        ]
-        answers = self._emitter.emit(questions)
+    def _speak(self, due: Sequence[_Due], hidden: Sequence[Tensor]) -> list[_Said]:
+        answers = self._emitter.emit([self._question(*each) for each in zip(due, hidden, strict=True)])
         emissions = [read_emission(answer.tokens) for answer in answers]
-        words = [_words(session, own) for session, own in zip(sessions, emissions, strict=True)]
+        taken = [self._taken(*each) for each in zip(due, emissions, answers, strict=True)]
         states = torch.stack([answer.hidden for answer in answers]).float()
-        mouths = [_mouth(session, own) for session, own in zip(sessions, emissions, strict=True)]
-        speech = self.mouth.speak(states, mouths, words)
-        tokens = [answer.tokens for answer in answers]
-        own = zip(tokens, emissions, words, speech.frames, speech.states, speech.ends, strict=True)
+        mouths = [_mouth(each.session, own) for each, own in zip(due, emissions, strict=True)]
+        speech = self.mouth.speak(states, mouths, [each.words for each in taken])
+        own = zip(answers, emissions, taken, speech.frames, speech.states, speech.ends, strict=True)
         return [_Said(*parts) for parts in own]
+
+    def _question(self, due: _Due, hidden: Tensor) -> Question:
+        session = due.session
+        cue = Cue(session.place.script, due.given.index, self._own_words)
+        return Question(session.state, hidden, session.seed, cue)
+
+    def _taken(self, due: _Due, emission: Emission, answer: Answer) -> Taken:
+        script = due.session.place.script
+        return script.after(due.given.index, emission, answer.passage, self._own_words)
 
     def _expect_room(self) -> None:
         if len(self._open) >= self.window.sessions:
@@ -240,26 +246,16 @@ def _mouth(session: NativeSession, emission: Emission) -> MouthState:
     return mouth.stopped() if emission.hushes else mouth
 
 
-def _words(session: NativeSession, emission: Emission) -> Words:
-    """What the mouth is given: a sign of listening only where it has nothing else to say."""
-    is_speaking = session.place.narration.is_speaking and not emission.hushes
-    if emission.said or not emission.backchannel or is_speaking:
-        return emission.said
-    return BACKCHANNEL
-
-
 def _finish(due: _Due, said: _Said) -> MicroTurnOutput:
     """Take in what the mouth did, and put the output together."""
-    place, given, emission = due.session.place, due.given, said.emission
+    place, given, emission, taken = due.session.place, due.given, said.emission, said.taken
     line = place.line if due.turns == 1 and not emission.hushes else place.line.paused()
     narration = place.narration.hushed() if emission.hushes else place.narration
     begins = bool(emission.said) and not narration.is_speaking
-    is_silent = place.mouth.is_quiet and not said.words
+    is_silent = place.mouth.is_quiet and not taken.words
     audio, lead, line = line.quiet() if is_silent else line.sounding(said.frames.numpy())
-    is_backchannel = bool(said.words) and not emission.said
-    narration = narration.saying(said.words, given.index, backchannel=is_backchannel)
+    narration = _told(narration, said)
     narration, told = narration.heard(said.ends, lead, len(audio))
-    gives_up = said.mouth.is_quiet and is_silent and narration.has_given_up(given.index)
     user, understood = place.user.after(
         given.index, emission, given.text, given.question, begins_to_speak=begins
     )
@@ -268,8 +264,9 @@ def _finish(due: _Due, said: _Said) -> MicroTurnOutput:
         mouth=said.mouth,
         line=line,
         user=user,
-        stopwatches=place.stopwatches.after(given.index, said.tokens),
-        narration=narration.without_results(given.index) if gives_up else narration,
+        stopwatches=place.stopwatches.after(given.index, said.answer.tokens),
+        script=taken.script,
+        narration=narration,
         floor=_floor(
             place.floor, user.has_floor(given.index), bool(told.words) or narration.is_speaking, given
         ),
@@ -284,8 +281,15 @@ def _finish(due: _Due, said: _Said) -> MicroTurnOutput:
         utterances=told.utterances,
         words=told.words,
         transcripts=understood.transcripts,
-        playout="stop" if gives_up or emission.hushes else "play",
+        playout="stop" if taken.gives_up or emission.hushes else "play",
     )
+
+
+def _told(narration: Narration, said: _Said) -> Narration:
+    """The account of what the mouth was given."""
+    if said.answer.passage.count:
+        return narration.reading_out(said.answer.passage)
+    return narration.saying(said.taken.words, "reply" if said.emission.said else "backchannel")
 
 
 def _floor(before: FloorState, user: bool, assistant: bool, given: MicroTurnInput) -> FloorState:

@@ -67,7 +67,7 @@ class MouthState:
 
     def stopped(self) -> MouthState:
         """Return the state with nothing left to say, for a barge-in."""
-        return replace(self, track=self.track.cut())
+        return replace(self, track=self.track.cut(), tail=_NOTHING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,46 +1,18 @@
 """What the assistant says as utterances: which words are its own, which are of a result, and which of them have ended.
 
-The network says a result in its own time, word by word. A word that it says belongs to a result if it is among the next
-few words of it; the result's utterance then begins, and its words are counted as the mouth ends them. All other words
-are replies; those of one micro-turn make one utterance, as nobody knows yet what follows. The rules are ours.
+A result's utterance begins with its first word, and its words are counted as the mouth ends them. The words of one
+micro-turn that are the network's own make one utterance, as nobody knows yet what follows. The rules are ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from microturn.interaction_model.native.renderer import DELAY_SAMPLES
-from microturn.interaction_model.native.sayable import SayableWord, sayable_words
+from microturn.interaction_model.native.script import Passage
 from microturn.interaction_model.native.vocoder_frames import FRAME_SAMPLES, TURN_FRAMES
-from microturn.protocols import SpokenWord, Utterance, UtteranceSource, WovenText
-
-LOOKAHEAD = 3
-"""Words of a result that may come next: two may be left out."""
-BEGIN_WITHIN = 25
-"""Micro-turns in which a result must be begun, or it is given back: 5 s."""
-GO_ON_WITHIN = 5
-"""Micro-turns in which a result that was begun must go on: 1 s."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """A result that was handed in and not said to its end."""
-
-    woven: WovenText
-    words: tuple[SayableWord, ...]
-    """Those that are left."""
-    since: int
-    """The micro-turn in which it was handed in, or its last word was given to the mouth."""
-    utterance_id: str = ""
-    """Empty until it is begun."""
-
-    @property
-    def patience(self) -> int:
-        """Micro-turns that it may still wait."""
-        if not self.words:
-            return 1
-        return GO_ON_WITHIN if self.utterance_id else BEGIN_WITHIN
+from microturn.protocols import SpokenWord, Utterance, UtteranceSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +41,8 @@ class Narration:
 
     names: int = 0
     """Utterances so far."""
-    results: tuple[_Result, ...] = ()
+    telling: Utterance | None = None
+    """That of the result that was begun last."""
     sounding: tuple[_Sounding, ...] = ()
 
     @property
@@ -77,22 +50,25 @@ class Narration:
         """Whether a word is not at its end."""
         return bool(self.sounding)
 
-    def given(self, woven: Iterable[WovenText], turn: int) -> Narration:
-        """Take in results that are handed to the network."""
-        new = tuple(_Result(each, sayable_words(each.text), turn) for each in woven)
-        return replace(self, results=self.results + new)
+    def saying(self, words: Sequence[str], source: UtteranceSource) -> Narration:
+        """Take in words of the network's own that the mouth is given in a micro-turn."""
+        if not words:
+            return self
+        utterance = Utterance(f"utterance-{self.names}", " ".join(words), source)
+        new = [_Sounding(utterance, n, n == len(words) - 1, opens=n == 0) for n in range(len(words))]
+        return replace(self, names=self.names + 1, sounding=(*self.sounding, *new))
 
-    def saying(self, words: Sequence[str], turn: int, *, backchannel: bool = False) -> Narration:
-        """Take in the words that the mouth is given in a micro-turn."""
-        told, own = self, []
-        for word in words:
-            found = None if backchannel else told._found(word)
-            if found is None:
-                own.append(word)
-            else:
-                told = told._uttering(own)._telling(*found, turn)
-                own = []
-        return told._uttering(own, "backchannel" if backchannel else "reply")
+    def reading_out(self, passage: Passage) -> Narration:
+        """Take in words of a result that the mouth is given in a micro-turn."""
+        begun = self._begun(passage) if passage.opens else self
+        if begun.telling is None:
+            return self
+        last = len(passage.words) - 1
+        new = [
+            _Sounding(begun.telling, index, passage.closes and n == last, opens=passage.opens and n == 0)
+            for n, (_, index) in enumerate(passage.words)
+        ]
+        return replace(begun, sounding=(*self.sounding, *new))
 
     def heard(self, ends: Sequence[int], lead: int, samples: int) -> tuple[Narration, Told]:
         """Take in which words the mouth ended.
@@ -118,46 +94,13 @@ class Narration:
                 words.append(SpokenWord(word.utterance.utterance_id, word.index, at, word.last))
         return replace(self, sounding=tuple(left)), Told(tuple(utterances), tuple(words))
 
-    def has_given_up(self, turn: int) -> bool:
-        """Whether a result has waited for too long to be begun or to go on."""
-        return any(turn - result.since >= result.patience for result in self.results)
-
     def hushed(self) -> Narration:
-        """Break off what is being said, and give back the results that it belongs to."""
-        cut = {word.utterance.utterance_id for word in self.sounding}
-        left = tuple(result for result in self.results if result.utterance_id not in cut)
-        return replace(self, results=left, sounding=())
+        """Break off what is being said."""
+        return replace(self, sounding=())
 
-    def without_results(self, turn: int) -> Narration:
-        """Give back all results but those handed in now."""
-        return replace(self, results=tuple(result for result in self.results if result.since == turn))
-
-    def _found(self, word: str) -> tuple[int, int] | None:
-        """The result, begun ones first, and the place among its words that are left."""
-        order = sorted(range(len(self.results)), key=lambda n: not self.results[n].utterance_id)
-        for number in order:
-            expected = [each for each, _ in self.results[number].words[:LOOKAHEAD]]
-            if word in expected:
-                return number, expected.index(word)
-        return None
-
-    def _telling(self, number: int, place: int, turn: int) -> Narration:
-        result = self.results[number]
-        name = result.utterance_id or f"utterance-{self.names}"
-        utterance = Utterance(name, result.woven.text, "woven", result.woven.item_id)
-        index, left = result.words[place][1], result.words[place + 1 :]
-        sounding = _Sounding(utterance, index, not left, opens=not result.utterance_id)
-        later = replace(result, words=left, since=turn, utterance_id=name)
-        return replace(
-            self,
-            names=self.names + (not result.utterance_id),
-            results=(*self.results[:number], *((later,) if left else ()), *self.results[number + 1 :]),
-            sounding=(*self.sounding, sounding),
-        )
-
-    def _uttering(self, words: Sequence[str], source: UtteranceSource = "reply") -> Narration:
-        if not words:
+    def _begun(self, passage: Passage) -> Narration:
+        if passage.result is None:
             return self
-        utterance = Utterance(f"utterance-{self.names}", " ".join(words), source)
-        new = [_Sounding(utterance, n, n == len(words) - 1, opens=n == 0) for n in range(len(words))]
-        return replace(self, names=self.names + 1, sounding=(*self.sounding, *new))
+        woven = passage.result.woven
+        utterance = Utterance(f"utterance-{self.names}", woven.text, "woven", woven.item_id)
+        return replace(self, names=self.names + 1, telling=utterance)

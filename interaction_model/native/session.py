@@ -11,6 +11,7 @@ from microturn.interaction_model.native.ears import Hearing
 from microturn.interaction_model.native.mouth import MouthState
 from microturn.interaction_model.native.narration import Narration
 from microturn.interaction_model.native.reading import Reading
+from microturn.interaction_model.native.script import Script
 from microturn.interaction_model.native.stopwatches import Stopwatches
 from microturn.interaction_model.native.user_turn import UserTurn
 from microturn.interaction_model.native.voice_line import VoiceLine
@@ -30,6 +31,7 @@ class Place:
     reading: Reading = field(default_factory=Reading)
     user: UserTurn = field(default_factory=UserTurn)
     stopwatches: Stopwatches = field(default_factory=Stopwatches)
+    script: Script = field(default_factory=Script)
     narration: Narration = field(default_factory=Narration)
     floor: FloorState = field(default_factory=FloorState)
     faults: int = 0

@@ -6,13 +6,13 @@ real clips; `estimated_cast` answers it with guesses, for tests and for looking 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from microturn.interaction_model.native.emission import Words
+from microturn.interaction_model.native.pace import OwnWordMs
 from microturn.interaction_model.training.scene import Phrase
 
 
@@ -31,8 +31,7 @@ class Cast:
     """The voices of a scene."""
 
     voices: Voices
-    own_word_ms: Callable[[str, str | None], int]
-    """How long the assistant's own voice takes for a word, given the one it follows without a gap, if any."""
+    own_word_ms: OwnWordMs
 
 
 class EstimatedVoices:

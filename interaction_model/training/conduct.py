@@ -6,15 +6,13 @@ Does not know what would have been right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from microturn.interaction_model.native.emission import Words, read_emission
+from microturn.interaction_model.native.pace import OwnWordMs
 from microturn.interaction_model.training.scorers import SpokenWord
 from microturn.interaction_model.training.stage import heard_ms
-
-OwnWordMs = Callable[[str, str | None], int]
-"""How long the assistant takes for a word, given the one it follows without a gap, if any; as `cast.Cast` has it."""
 
 
 @dataclass(frozen=True, slots=True)

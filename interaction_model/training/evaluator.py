@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from microturn.interaction_model.native.network import Network
+from microturn.interaction_model.native.pace import OwnWordMs
 from microturn.interaction_model.training.batches import Collator
 from microturn.interaction_model.training.epoch import EpochPlan, Row, SceneRef
 from microturn.interaction_model.training.free_run import FreeScore, score_scenes
@@ -24,6 +25,7 @@ class Evaluator:
         scenes: those to look at; there may be none.
         tasks: names of tasks, as `collate` numbers them.
         collate: makes batches.
+        own_word_ms: how long words take in a free run.
         device: where the network is.
     """
 
@@ -33,12 +35,14 @@ class Evaluator:
         scenes: Mapping[SceneRef, SceneEntry],
         tasks: Sequence[str],
         collate: Collator,
+        own_word_ms: OwnWordMs,
         device: str = "cpu",
     ) -> None:
         self._shards = shards
         self._scenes = scenes
         self._tasks = tasks
         self._collate = collate
+        self._own_word_ms = own_word_ms
         self._device = device
 
     @property
@@ -79,7 +83,7 @@ class Evaluator:
             refs = [ref for ref, entry in self._scenes.items() if entry.task == task][:scenes]
             if refs:
                 read = [self._shards[ref.shard].scene(ref.number) for ref in refs]
-                found = score_scenes(network, read)
+                found = score_scenes(network, read, self._own_word_ms)
                 described[task] = {kind: _described(score) for kind, score in found.items()}
         return {"tasks": described}
 

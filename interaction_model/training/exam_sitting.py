@@ -21,6 +21,7 @@ from microturn.interaction_model.native.checkpoint import load
 from microturn.interaction_model.native.loader import ready
 from microturn.interaction_model.native.mouth import Mouth
 from microturn.interaction_model.native.network import Network
+from microturn.interaction_model.native.own_words import OwnWords
 from microturn.interaction_model.native.voice_file import load_mouth
 from microturn.interaction_model.training._errors import BadTrainConfigError
 from microturn.interaction_model.training.exam_figures import SEEN_TASKS
@@ -36,7 +37,6 @@ from microturn.interaction_model.training.examinees import (
     TargetExaminee,
     without_clock,
 )
-from microturn.interaction_model.training.own_words import OwnWords
 from microturn.interaction_model.training.reading_exam import ExamReadings
 from microturn.interaction_model.training.served_examinee import ServedExaminee
 from microturn.interaction_model.training.token_choice import end_below

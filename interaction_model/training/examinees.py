@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from microturn.interaction_model.native.network import Network
+from microturn.interaction_model.native.pace import OwnWordMs
 from microturn.interaction_model.native.vocabulary import said_token
-from microturn.interaction_model.training.conduct import Conduct, OwnWordMs, conduct_of
+from microturn.interaction_model.training.conduct import Conduct, conduct_of
 from microturn.interaction_model.training.exam_scenes import RenderedScene
 from microturn.interaction_model.training.free_run import FreeRunner, Outputs
 from microturn.interaction_model.training.token_choice import Choice, greedy
@@ -57,7 +58,8 @@ class NetworkExaminee:
 
     def sit(self, scenes: Sequence[RenderedScene]) -> list[Conduct]:
         """See `Examinee`."""
-        outputs = FreeRunner(self._network, [scene.stored() for scene in scenes], self._choose).run()
+        stored = [scene.stored() for scene in scenes]
+        outputs = FreeRunner(self._network, stored, self._own_word_ms, self._choose).run()
         return [conduct_of(each, self._own_word_ms) for each in outputs]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from microturn.interaction_model.native.cache import CacheConfig, SessionState
 from microturn.interaction_model.native.decoder import Decoder
-from microturn.interaction_model.native.emission import MAX_OUTPUT_TOKENS, Words, output_mask, read_emission
+from microturn.interaction_model.native.decoding import Answer, Emitter, Question
+from microturn.interaction_model.native.emission import MAX_OUTPUT_TOKENS, Words, read_emission
 from microturn.interaction_model.native.eyes import cut_patches
 from microturn.interaction_model.native.grammar import (
     AUDIO_TOKENS,
@@ -24,11 +25,14 @@ from microturn.interaction_model.native.grammar import (
     unpack,
 )
 from microturn.interaction_model.native.network import Network
+from microturn.interaction_model.native.pace import OwnWordMs
+from microturn.interaction_model.native.script import Cue, Script
 from microturn.interaction_model.native.stopwatches import Stopwatches, Times
 from microturn.interaction_model.native.vocabulary import Token
 from microturn.interaction_model.training.scene import MICRO_TURN_MS, Pixels
 from microturn.interaction_model.training.scene_shards import StoredScene
 from microturn.interaction_model.training.token_choice import Choice, greedy
+from microturn.protocols import WovenText
 
 TOLERANCE = 1
 """Micro-turns by which an event may come early or late and still count as a hit; our choice."""
@@ -80,36 +84,83 @@ class FreeScore:
         return self.false / self.minutes if self.minutes else None
 
 
-class FreeRunner:
-    """Runs a network freely on some scenes side by side; its weights are copied when it is made."""
+class _Player(Emitter):
+    """Chooses tokens by scores alone."""
 
-    def __init__(self, network: Network, scenes: Sequence[StoredScene], choose: Choice = greedy) -> None:
+    def __init__(self, decoder: Decoder, choose: Choice) -> None:
+        super().__init__(decoder)
+        self._chooses = choose
+
+    def _draw(self, questions: Sequence[Question], scores: Tensor) -> list[int]:
+        return [int(token) for token in self._chooses(scores).tolist()]
+
+
+@dataclass(slots=True)
+class _Run:
+    """Where one scene is."""
+
+    session: SessionState
+    watches: Stopwatches = field(default_factory=Stopwatches)
+    script: Script = field(default_factory=Script)
+    outputs: Outputs = field(default_factory=list)
+
+
+class FreeRunner:
+    """Runs a network freely on some scenes side by side; its weights are copied when it is made.
+
+    Args:
+        network: what runs.
+        scenes: what it lives through.
+        own_word_ms: how long its words take, which decides when those of a result are said.
+        choose: how tokens are chosen.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        scenes: Sequence[StoredScene],
+        own_word_ms: OwnWordMs,
+        choose: Choice = greedy,
+    ) -> None:
         self._network = network
-        self._choose = choose
+        self._own_word_ms = own_word_ms
         self._scenes = scenes
         self._inputs = [unpack(scene.packed)[0] for scene in scenes]
         cache = _cache_for(scenes)
         self._decoder = Decoder(network.model, network.lm_head.weight, cache)
+        self._player = _Player(self._decoder, choose)
         self._device = network.lm_head.weight.device
-        self._forbidden = ~torch.from_numpy(output_mask()).to(self._device)
 
     @torch.no_grad()
     def run(self) -> list[Outputs]:
         """Return what the network does in each micro-turn of each scene."""
-        sessions = [self._decoder.open() for _ in self._scenes]
-        watches = [Stopwatches() for _ in sessions]
-        done: list[Outputs] = [[] for _ in sessions]
+        runs = [_Run(self._decoder.open()) for _ in self._scenes]
         for turn in range(max(map(len, self._inputs))):
             here = [number for number, inputs in enumerate(self._inputs) if turn < len(inputs)]
-            for number in here:
-                watches[number] = watches[number].reading(turn, self._inputs[number][turn].text)
-            arrived = [self._arrivals(number, turn, watches[number].times(turn)) for number in here]
-            states = [sessions[number] for number in here]
-            hidden = [each[-1:] for each in self._decoder.advance(states, arrived)]
-            for number, tokens in zip(here, self._answers(states, hidden), strict=True):
-                done[number].append(tokens)
-                watches[number] = watches[number].after(turn, tokens)
-        return done
+            arrived = [self._arrive(runs[number], number, turn) for number in here]
+            hidden = self._decoder.advance([runs[number].session for number in here], arrived)
+            going = [runs[number] for number in here]
+            questions = [
+                Question(run.session, own[-1], 0, Cue(run.script, turn, self._own_word_ms))
+                for run, own in zip(going, hidden, strict=True)
+            ]
+            for run, answer in zip(going, self._player.emit(questions), strict=True):
+                self._take(run, turn, answer)
+        return [run.outputs for run in runs]
+
+    def _arrive(self, run: _Run, number: int, turn: int) -> Tensor:
+        """Hand over what arrives in one micro-turn of one scene; return its embeddings `(T, C)`."""
+        given = self._inputs[number][turn]
+        woven = [WovenText(f"{turn}-{n}", " ".join(words)) for n, words in enumerate(given.background)]
+        run.watches = run.watches.reading(turn, given.text)
+        run.script = run.script.given(woven, given.text, turn)
+        return self._arrivals(number, turn, run.watches.times(turn))
+
+    def _take(self, run: _Run, turn: int, answer: Answer) -> None:
+        emission = read_emission(answer.tokens)
+        run.outputs.append(answer.tokens)
+        run.watches = run.watches.after(turn, answer.tokens)
+        run.script = run.script.after(turn, emission, answer.passage, self._own_word_ms).script
 
     def _arrivals(self, number: int, turn: int, times: Times) -> Tensor:
         """Embeddings of what arrives in one micro-turn of one scene: `(T, C)`."""
@@ -129,27 +180,6 @@ class FreeRunner:
     def _seen(self, pixels: Pixels) -> Tensor:
         eyes = self._network.vision_tower
         return eyes.embed(cut_patches(pixels, eyes.config))
-
-    def _answers(self, sessions: Sequence[SessionState], hidden: Sequence[Tensor]) -> list[tuple[int, ...]]:
-        """Let each session emit tokens until it ends its micro-turn."""
-        outputs: list[list[int]] = [[] for _ in sessions]
-        asked, last = list(range(len(sessions))), list(hidden)
-        for _ in range(MAX_OUTPUT_TOKENS + 1):
-            scores = self._decoder.logits(torch.cat(last)).masked_fill(self._forbidden, -torch.inf)
-            chosen = dict(zip(asked, self._choose(scores).tolist(), strict=True))
-            asked = [
-                number
-                for number in asked
-                if chosen[number] != Token.END and len(outputs[number]) < MAX_OUTPUT_TOKENS
-            ]
-            if not asked:
-                break
-            for number in asked:
-                outputs[number].append(chosen[number])
-            tokens = torch.tensor([[chosen[number]] for number in asked], device=self._device)
-            embedded = [self._decoder.embed(token) for token in tokens]
-            last = self._decoder.advance([sessions[number] for number in asked], embedded)
-        return [tuple(tokens) for tokens in outputs]
 
 
 def events_of(outputs: Sequence[Sequence[int]]) -> list[Event]:
@@ -177,10 +207,12 @@ def score(wanted: Sequence[Event], done: Sequence[Event], micro_turns: int) -> d
     return {kind: _score_kind(_times(wanted, kind), _times(done, kind), minutes) for kind in kinds}
 
 
-def score_scenes(network: Network, scenes: Sequence[StoredScene]) -> dict[str, FreeScore]:
+def score_scenes(
+    network: Network, scenes: Sequence[StoredScene], own_word_ms: OwnWordMs
+) -> dict[str, FreeScore]:
     """Run scenes freely and add up their scores by kind of event."""
     total: dict[str, FreeScore] = defaultdict(FreeScore)
-    for scene, outputs in zip(scenes, FreeRunner(network, scenes).run(), strict=True):
+    for scene, outputs in zip(scenes, FreeRunner(network, scenes, own_word_ms).run(), strict=True):
         wanted = events_of(unpack(scene.packed)[1])
         for kind, found in score(wanted, events_of(outputs), len(outputs)).items():
             total[kind] += found

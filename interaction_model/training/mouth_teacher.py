@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from microturn.interaction_model.native.flow_head import PAST_FRAMES
+from microturn.interaction_model.native.own_words import UNIT_MS, OwnWords
 from microturn.interaction_model.native.pronunciation import symbols
 from microturn.interaction_model.native.speech_track import UNIT_FRAMES, SpeechTrack
 from microturn.interaction_model.native.vocoder_frames import TURN_FRAMES, Codes, louder, silence
 from microturn.interaction_model.training.own_voice import SpokenPhrase
-from microturn.interaction_model.training.own_words import UNIT_MS, OwnWords
 from microturn.interaction_model.training.scene import MICRO_TURN_MS, OwnWord, Scene
 from microturn.interaction_model.training.scene_shards import MouthTargets
 

@@ -10,10 +10,12 @@ import torch
 from microturn.interaction_model.native.config import NetworkConfig
 from microturn.interaction_model.native.mouth import Mouth
 from microturn.interaction_model.native.network import Network
+from microturn.interaction_model.native.own_words import OwnWords
 from microturn.interaction_model.native.presets import preset
 from microturn.interaction_model.native.voice_file import expect_fits
 from microturn.interaction_model.training._errors import NoScenesError
 from microturn.interaction_model.training.batches import Collator
+from microturn.interaction_model.training.cast import estimated_word_ms
 from microturn.interaction_model.training.epoch import (
     EpochPlan,
     data_fingerprint,
@@ -74,6 +76,7 @@ def put_together(
     tokens = config.rows.tokens
     collate = Collator(shards, tasks, tokens, sizes.eyes)
     has_frames = any(entry.spoken for entry in scenes.values())
+    own_word_ms = estimated_word_ms if mouth is None else OwnWords(mouth.durations)
     torch.manual_seed(config.seed)
     drawn = network if isinstance(network, Network) else Network(sizes)
     trainee = Trainee(drawn, mouth.flow if mouth is not None and has_frames else None)
@@ -82,7 +85,7 @@ def put_together(
         learner=Learner(trainee, config),
         plan=EpochPlan(scenes, tokens, config.task_weights, config.seed),
         collate=collate,
-        evaluator=Evaluator(shards, held, tasks, collate, config.device),
+        evaluator=Evaluator(shards, held, tasks, collate, own_word_ms, config.device),
         data=data_fingerprint(scenes),
         mouth=mouth,
     )

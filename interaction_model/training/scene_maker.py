@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from microturn.interaction_model.native.own_words import OwnWords
 from microturn.interaction_model.native.voice_file import load_mouth
 from microturn.interaction_model.training import background_talk, digit_people, hearing_task, reading_task
 from microturn.interaction_model.training._errors import BadTrainConfigError
@@ -25,7 +26,6 @@ from microturn.interaction_model.training.hearing_task import BankPhrases
 from microturn.interaction_model.training.mixing import TASKS, Mixture, Task
 from microturn.interaction_model.training.mouth_teacher import MouthTeacher
 from microturn.interaction_model.training.own_voice import OwnVoice
-from microturn.interaction_model.training.own_words import OwnWords
 from microturn.interaction_model.training.phrase_sounds import PhraseSounds, SoundsByPrefix
 from microturn.interaction_model.training.phrases import draw_phrase
 from microturn.interaction_model.training.reading_task import Readers
@@ -68,7 +68,8 @@ class SceneMaker:
         voices, tasks, recorded = _recorded(plan, made)
         own_words = OwnWords(load_mouth(plan.mouth).durations)
         self._plan = plan
-        self._mixture = Mixture(Cast(voices, own_words), plan.split, plan.all_weights, tasks)
+        cast = Cast(voices, own_words)
+        self._mixture = Mixture(cast, plan.split, plan.all_weights, tasks, plan.written_share)
         self._sound = SceneSound(SoundsByPrefix(recorded, made), _babble(plan, synthesizer))
         self._teacher = MouthTeacher(OwnVoice(), own_words) if plan.has_frames else None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,9 @@ pytest.importorskip("torch", reason="the native model needs the extra [native]")
 from microturn.interaction_model.cascade.recognizer import MoonshineRecognizer
 from microturn.interaction_model.native import loader
 from microturn.interaction_model.native.checkpoint import NETWORK_FILE, save
-from microturn.interaction_model.native.narration import Narration
+from microturn.interaction_model.native.emission import Emission
+from microturn.interaction_model.native.pace import OwnWordMs
+from microturn.interaction_model.native.script import Passage, Script, Taken
 from microturn.interaction_model.native.vocabulary import Token, written_words
 from microturn.interaction_model.native.voice_file import MOUTH_FILE, save_mouth
 from microturn.interaction_model.training.audio_rate import at_input_rate
@@ -189,15 +190,16 @@ def test_what_it_says_in_the_demonstration_is_understood(
     run: Run, redis_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    saying = Narration.saying
+    after = Script.after
 
-    def noted(self: Narration, words: Sequence[str], turn: int, *, backchannel: bool = False) -> Narration:
+    def noted(self: Script, turn: int, emission: Emission, passage: Passage, own_word_ms: OwnWordMs) -> Taken:
         if turn == 0:  # what was said while the model was loaded is not heard
             said.clear()
-        said.extend(words)
-        return saying(self, words, turn, backchannel=backchannel)
+        taken = after(self, turn, emission, passage, own_word_ms)
+        said.extend(taken.words)
+        return taken
 
-    monkeypatch.setattr(Narration, "saying", noted)
+    monkeypatch.setattr(Script, "after", noted)
     both = tmp_path / "both.wav"
     done = run(
         *("talk", "--model", "native", "--input", DEMONSTRATION, "--output", both),

@@ -19,7 +19,7 @@ from microturn.interaction_model.native.mouth import Mouth
 from microturn.interaction_model.native.network import Network
 from microturn.interaction_model.native.session import NativeSession
 from microturn.interaction_model.native.state_window import StateWindow
-from microturn.interaction_model.native.vocabulary import SIZE, heard_token, said_token
+from microturn.interaction_model.native.vocabulary import SIZE, Token, heard_token, said_token
 from microturn.protocols import INPUT_SAMPLES, Frame, MicroTurnInput, MicroTurnOutput, Samples
 from tests.interaction_model.native.inkling import draw
 from tests.interaction_model.native.small_networks import CONFIGS, Name
@@ -61,23 +61,23 @@ def small_model(
 
 
 class ScriptedEmitter(Emitter):
-    """Emits what a script says at each query, and appends it as the real one does."""
+    """Draws what a script says at each query; what becomes of it is decided as ever."""
 
     def __init__(self, model: NativeModel, script: Mapping[int, Sequence[int]]) -> None:
         super().__init__(model.decoder)
         self._script = script
         self._asked = 0
+        self._left: dict[int, list[int]] = {}
 
     def emit(self, questions: Sequence[Question]) -> list[Answer]:
-        tokens = tuple(self._script.get(self._asked, ()))
+        tokens = self._script.get(self._asked, ())
+        self._left = {id(question): list(tokens) for question in questions}
         self._asked += 1
-        answers = []
-        for question in questions:
-            hidden = question.hidden
-            for token in tokens:
-                hidden = self._append([question.state], [token])[0]
-            answers.append(Answer(tokens, hidden))
-        return answers
+        return super().emit(questions)
+
+    def _choose(self, questions: Sequence[Question], hidden: Tensor) -> list[int]:
+        left = [self._left[id(question)] for question in questions]
+        return [own.pop(0) if own else int(Token.END) for own in left]
 
 
 def opened(model: NativeModel, name: str = "one", seed: int = 7) -> NativeSession:

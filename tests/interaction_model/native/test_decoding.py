@@ -10,7 +10,9 @@ from microturn.interaction_model.native.decoder import Decoder
 from microturn.interaction_model.native.decoding import Emitter, Question
 from microturn.interaction_model.native.emission import MAX_OUTPUT_TOKENS, output_mask
 from microturn.interaction_model.native.network import Network
+from microturn.interaction_model.native.script import Cue, Script
 from microturn.interaction_model.native.vocabulary import Token, said_token
+from microturn.interaction_model.training.cast import estimated_word_ms
 from tests.interaction_model.native.small_models import SMALL_WINDOW, small_network
 from tests.interaction_model.native.small_networks import random_embeddings
 
@@ -24,7 +26,7 @@ def decoder_of(network: Network) -> Decoder:
 def asked(decoder: Decoder, seed: int) -> Question:
     state = decoder.open()
     hidden = decoder.advance([state], [random_embeddings(5 + seed, 48, seed=seed)])[0]
-    return Question(state, hidden[-1], seed)
+    return Question(state, hidden[-1], seed, Cue(Script(), 0, estimated_word_ms))
 
 
 def favouring(network: Network, token: int, state: Tensor) -> Network:

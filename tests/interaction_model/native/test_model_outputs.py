@@ -125,14 +125,6 @@ def test_what_is_said_beside_a_break_is_said_after_it() -> None:
     assert [word.utterance_id for output in outputs[2:] for word in output.words] == ["utterance-1"]
 
 
-def test_a_result_that_the_model_breaks_off_is_given_back() -> None:
-    outputs = scripted(
-        {2: say("it", "is", "sunny"), 3: [int(Token.HUSH)]}, given_result(1, "it is sunny"), 30
-    )
-    assert [n for n, output in enumerate(outputs) if output.playout == "stop"] == [3]
-    assert not any(output.words[-1].last for output in outputs if output.words)
-
-
 def test_nothing_to_break_off_is_no_harm() -> None:
     outputs = scripted({2: [int(Token.HUSH)]}, {}, 6)
     assert not any(output.audio.size or output.words for output in outputs)
@@ -141,27 +133,6 @@ def test_nothing_to_break_off_is_no_harm() -> None:
 def given_result(turn: int, text: str) -> dict[int, MicroTurnInput]:
     quiet = np.zeros(INPUT_SAMPLES, np.float32)
     return {turn: MicroTurnInput(turn, quiet, woven=(WovenText("item", text),))}
-
-
-def test_the_words_of_a_result_are_counted_in_its_own_utterance() -> None:
-    script = {2: say("it", "is"), 4: say("twenty"), 5: say("one"), 6: say("degrees")}
-    outputs = scripted(script, given_result(1, "It is 21 degrees."), 25)
-    told = [(each.text, each.source, each.item_id) for output in outputs for each in output.utterances]
-    assert told == [("It is 21 degrees.", "woven", "item")]
-    words = [(word.index, word.last) for output in outputs for word in output.words]
-    assert words == [(0, False), (1, False), (2, False), (3, True)]
-    assert all(output.playout == "play" for output in outputs)
-
-
-def test_a_result_that_was_begun_goes_on_before_another_begins() -> None:
-    quiet = np.zeros(INPUT_SAMPLES, np.float32)
-    two = (WovenText("first", "rain today"), WovenText("second", "snow today"))
-    script = {1: say("snow"), 3: say("today"), 5: say("rain"), 7: say("today")}
-    outputs = scripted(script, {0: MicroTurnInput(0, quiet, woven=two)}, 20)
-    told = [(each.utterance_id, each.item_id) for output in outputs for each in output.utterances]
-    assert told == [("utterance-0", "second"), ("utterance-1", "first")]
-    words = [(word.utterance_id, word.index) for output in outputs for word in output.words]
-    assert words == [("utterance-0", 0), ("utterance-0", 1), ("utterance-1", 0), ("utterance-1", 1)]
 
 
 def test_after_missed_steps_speech_is_ahead_of_the_beat_again() -> None:
@@ -174,14 +145,6 @@ def test_after_missed_steps_speech_is_ahead_of_the_beat_again() -> None:
     lengths = [len(model.step([(session, each)])[0].audio) for each in given]
     with_lead = OUTPUT_SAMPLES + OUTPUT_LEAD_SAMPLES
     assert lengths == [0, with_lead, with_lead, OUTPUT_SAMPLES]
-
-
-def test_a_result_that_is_broken_off_ends_where_it_was_left() -> None:
-    outputs = scripted({2: say("it", "is")}, given_result(1, "it is sunny"), 30)
-    stops = [n for n, output in enumerate(outputs) if output.playout == "stop"]
-    assert len(stops) == 1
-    assert not outputs[stops[0]].audio.size
-    assert [word.last for output in outputs for word in output.words] == [False, False]
 
 
 def test_a_result_that_is_never_begun_is_given_back() -> None:

@@ -12,10 +12,13 @@ import torch
 
 from microturn.interaction_model.interface import ModelSession, SessionConfig
 from microturn.interaction_model.native.decoding import Answer, Emitter, Question
+from microturn.interaction_model.native.emission import read_emission
 from microturn.interaction_model.native.grammar import Inputs
 from microturn.interaction_model.native.model import NativeModel
 from microturn.interaction_model.native.network import Network
+from microturn.interaction_model.native.own_words import OwnWords
 from microturn.interaction_model.native.state_window import StateWindow
+from microturn.interaction_model.native.vocabulary import WordKind, token_range
 from microturn.interaction_model.training.cast import estimated_cast, estimated_word_ms
 from microturn.interaction_model.training.conduct import conduct_of
 from microturn.interaction_model.training.exam_figures import GOALS, SEEN_TASKS
@@ -31,7 +34,6 @@ from microturn.interaction_model.training.examinees import (
 )
 from microturn.interaction_model.training.free_run import FreeRunner
 from microturn.interaction_model.training.mixing import Mixture
-from microturn.interaction_model.training.own_words import OwnWords
 from microturn.interaction_model.training.served_examinee import ServedExaminee
 from microturn.protocols import (
     INPUT_SAMPLES,
@@ -52,10 +54,13 @@ pytestmark = pytest.mark.unit
 TURNS = 12
 
 
-def rendered(task: str, seed: int = 1, turns: int = TURNS) -> RenderedScene:
+def rendered(task: str, seed: int = 1, turns: int = TURNS, result: int = 7) -> RenderedScene:
     """The first micro-turns of a scene of the mixture, with noise for its sound."""
     scene = Mixture(estimated_cast(), "test").scene_of(task, seed)
-    arrivals = {3: Inputs(text=("what", "time", "is", "it")), 7: Inputs(background=(("it", "is", "late"),))}
+    arrivals = {
+        3: Inputs(text=("what", "time", "is", "it")),
+        result: Inputs(background=(("it", "is", "late"), ("red", "cup"))),
+    }
     short = replace(scene, micro_turns=turns, targets=scene.targets[:turns], arrivals=arrivals)
     drawn = np.random.default_rng(seed).standard_normal(turns * INPUT_SAMPLES)
     return RenderedScene(short, (0.05 * drawn).astype(np.float32))
@@ -82,15 +87,24 @@ class NotedEmitter(Emitter):
         return answers
 
 
-def test_what_is_served_emits_the_tokens_of_the_free_run_and_is_read_as_they_are() -> None:
+@pytest.mark.parametrize("hears", [True, False])
+def test_what_is_served_emits_the_tokens_of_the_free_run_and_is_read_as_they_are(hears: bool) -> None:
     network, mouth = ticking_network(), small_mouth()
-    scenes = [rendered("repetitions"), rendered("errand", turns=TURNS - 3)]
+    if not hears:  # Then its first word means the result that waits.
+        with torch.no_grad():
+            network.lm_head.weight[list(token_range(WordKind.HEARD))] = 0
+    scenes = [
+        rendered(task, turns=turns, result=7 if hears else 0)
+        for task, turns in (("repetitions", TURNS + 8), ("errand", TURNS + 5))
+    ]
     model = NativeModel(network, mouth, window=StateWindow(sessions=2, tokens=4096, page_tokens=64))
     model._emitter = noted = NotedEmitter(model)
     served = ServedExaminee("served", model, weaves=True, together=2).sit(scenes)
-    free = FreeRunner(network, [scene.stored() for scene in scenes]).run()
+    free = FreeRunner(network, [scene.stored() for scene in scenes], OwnWords(mouth.durations)).run()
     assert list(noted.noted.values()) == free
     assert sum(map(len, free[0])) > TURNS
+    told = [" ".join(word for tokens in each for word in read_emission(tokens).said) for each in free]
+    assert hears or all(text.startswith("it is late ") for text in told)
 
     for own, tokens in zip(served, free, strict=True):
         wanted = conduct_of(tokens, OwnWords(mouth.durations))

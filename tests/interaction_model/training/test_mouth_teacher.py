@@ -10,6 +10,7 @@ import torch
 
 from microturn.interaction_model.native.flow_head import PAST_FRAMES, FlowHeadConfig
 from microturn.interaction_model.native.mouth import Mouth, MouthState
+from microturn.interaction_model.native.own_words import OwnWords
 from microturn.interaction_model.native.pronunciation import SILENCE, symbols
 from microturn.interaction_model.native.speech_track import UNIT_FRAMES
 from microturn.interaction_model.native.vocoder_frames import FRAME_SIZE, silence
@@ -17,7 +18,6 @@ from microturn.interaction_model.training.cast import Cast, EstimatedVoices
 from microturn.interaction_model.training.mixing import Mixture
 from microturn.interaction_model.training.mouth_teacher import MouthTeacher
 from microturn.interaction_model.training.own_voice import SpokenPhrase
-from microturn.interaction_model.training.own_words import OwnWords
 from microturn.interaction_model.training.scene import Scene
 from microturn.interaction_model.training.scene_shards import MouthTargets
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from microturn.interaction_model.native.vocabulary import SIZE, Token, heard_token
+from microturn.interaction_model.training.cast import estimated_word_ms
 from microturn.interaction_model.training.free_run import FreeRunner
 from microturn.interaction_model.training.token_choice import end_below, greedy
 from tests.interaction_model.native.small_models import small_network
@@ -57,9 +58,10 @@ def test_a_free_run_does_more_the_likelier_end_has_to_be() -> None:
     scenes = [stored(0)]
 
     def emitted(limit: float) -> int:
-        (outputs,) = FreeRunner(network, scenes, end_below(limit)).run()
+        (outputs,) = FreeRunner(network, scenes, estimated_word_ms, end_below(limit)).run()
         return sum(map(len, outputs))
 
     # Of a network that has learned nothing every token is about as likely as any other.
     assert emitted(1e-4) == 0 < emitted(0.5)
-    assert FreeRunner(network, scenes).run() == FreeRunner(network, scenes, greedy).run()
+    usual = FreeRunner(network, scenes, estimated_word_ms).run()
+    assert usual == FreeRunner(network, scenes, estimated_word_ms, greedy).run()

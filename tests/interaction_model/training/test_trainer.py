@@ -33,6 +33,7 @@ from microturn.interaction_model.training._errors import (
     StateNotWrittenError,
 )
 from microturn.interaction_model.training.batches import Collator
+from microturn.interaction_model.training.cast import estimated_word_ms
 from microturn.interaction_model.training.curves import read_curves
 from microturn.interaction_model.training.epoch import SceneRef
 from microturn.interaction_model.training.free_run import (
@@ -394,7 +395,7 @@ def test_a_free_run_says_what_the_trained_form_finds_most_likely(data: Path) -> 
     with torch.no_grad():
         network.lm_head.weight.mul_(3)
     scenes = [stored(0, turns=4), stored(1, turns=4)]
-    ran = FreeRunner(network, scenes).run()
+    ran = FreeRunner(network, scenes, lambda word, before: 0).run()
     for number, outputs in enumerate(ran):
         assert _greedy_by_hand(network, data, number, len(outputs)) == outputs
 
@@ -444,8 +445,8 @@ def test_right_outputs_hit_everything_and_silence_nothing() -> None:
 
 def test_scores_of_scenes_add_up() -> None:
     network = Network(small_network())
-    both = score_scenes(network, [stored(0), stored(2)])
-    each = [score_scenes(network, [stored(number)]) for number in (0, 2)]
+    both = score_scenes(network, [stored(0), stored(2)], estimated_word_ms)
+    each = [score_scenes(network, [stored(number)], estimated_word_ms) for number in (0, 2)]
     assert both == {kind: each[0][kind] + each[1][kind] for kind in both}
     assert both["said"].minutes == pytest.approx(2 * 12 * 0.2 / 60)
 

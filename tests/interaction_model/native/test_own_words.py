@@ -7,8 +7,8 @@ import torch
 
 from microturn.interaction_model.native.flow_head import FlowHeadConfig
 from microturn.interaction_model.native.mouth import Mouth
+from microturn.interaction_model.native.own_words import UNIT_MS, OwnWords
 from microturn.interaction_model.native.speech_track import UNIT_FRAMES
-from microturn.interaction_model.training.own_words import UNIT_MS, OwnWords
 
 pytestmark = pytest.mark.unit
 

@@ -1,4 +1,4 @@
-"""How long the assistant's own words take: by the mouth's own model of lengths, so that scenes keep the mouth's time.
+"""How long the assistant's own words take: by the mouth's own model of lengths, so that whoever plans keeps its time.
 
 A word's length depends on the word and on the one it follows without a gap, as in `Mouth.begins`.
 """
@@ -10,14 +10,14 @@ from microturn.interaction_model.native.flow_head import SERVING_MATH
 from microturn.interaction_model.native.pronunciation import SILENCE, symbols
 from microturn.interaction_model.native.speech_track import UNIT_FRAMES
 from microturn.interaction_model.native.vocoder_frames import TURN_FRAMES
-from microturn.interaction_model.training.scene import MICRO_TURN_MS
+from microturn.protocols import MICRO_TURN_MS
 
 UNIT_MS = UNIT_FRAMES * MICRO_TURN_MS // TURN_FRAMES
 """One unit of length, 25 ms."""
 
 
 class OwnWords:
-    """Lengths of words; equal questions are answered from memory."""
+    """Lengths of words; equal questions are answered from memory, which a vocabulary's pairs of words bound."""
 
     def __init__(self, model: DurationModel) -> None:
         """Ask a model, which must not be changed any more."""
