@@ -20,7 +20,7 @@ from microturn.interaction_model.training.digit_tasks import digits
 from microturn.interaction_model.training.hearing_task import TASK as HEARING
 from microturn.interaction_model.training.reading_task import TASK as READING
 from microturn.interaction_model.training.scene import Scene, Split
-from microturn.interaction_model.training.stage import Stage
+from microturn.interaction_model.training.stage import WRITTEN_SHARE, Stage
 from microturn.interaction_model.training.turn_taking import (
     bystanders,
     interruption,
@@ -129,6 +129,8 @@ class Mixture:
     """How often each task comes up, against the others; tasks that are not named never do."""
     tasks: Mapping[str, Task] = field(default_factory=lambda: TASKS)
     """Who writes the scenes of each task."""
+    written_share: float = WRITTEN_SHARE
+    """Of requests that may be either spoken or typed, on the train split; see `Stage.ask`."""
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.weights) - set(self.tasks)):
@@ -145,7 +147,7 @@ class Mixture:
 
     def scene_of(self, task: str, seed: int) -> Scene:
         """Draw scene number `seed` of one task."""
-        stage = Stage(task, self.split, seed, self.cast)
+        stage = Stage(task, self.split, seed, self.cast, written_share=self.written_share)
         if stage.chance(_NOISY_SHARE):
             stage.noise("noise", _WHOLE_SCENE_MS, -stage.between(15, 35))
         self.tasks[task](stage)

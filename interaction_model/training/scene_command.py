@@ -49,6 +49,10 @@ def scenes(
     talk_share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of scenes with others who are people.")
     ] = PLAN.talk_share,
+    written_share: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of typed requests among those for times, cues and films."),
+    ] = PLAN.written_share,
     mouth_frames: Annotated[bool, typer.Option(help="Give the mouth frames to learn from.")] = True,
 ) -> None:
     """Make scenes to train on. Recordings of people are used if MICROTURN_SPEECH_DATA names their folder."""
@@ -63,6 +67,7 @@ def scenes(
         people=speech_data() if VARIABLE in os.environ else None,
         people_share=people_share,
         talk_share=talk_share,
+        written_share=written_share,
         has_frames=mouth_frames,
     )
     make_scenes(plan, out / split, shards=math.ceil(hours * 60 / SHARD_MINUTES), jobs=jobs)

@@ -21,6 +21,7 @@ from microturn.interaction_model.training.scene import Split
 from microturn.interaction_model.training.shard_folder import Plan, shard_files
 from microturn.interaction_model.training.speakers import Engine
 from microturn.interaction_model.training.speakers import Split as SpeakerSplit
+from microturn.interaction_model.training.stage import WRITTEN_SHARE
 
 FORMAT = 1
 """Raised when the same plan gives other scenes."""
@@ -55,6 +56,8 @@ class ScenePlan:
     """Share of scenes of digits that are said by them."""
     talk_share: float = 0.5
     """Share of scenes in which other people, where there are any, are recordings."""
+    written_share: float = WRITTEN_SHARE
+    """Share of typed requests among those that may be either, on the train split."""
     has_frames: bool = True
     """Whether the mouth is given frames to learn from."""
 
@@ -107,6 +110,7 @@ class ScenePlan:
             "has_frames": self.has_frames,
             "shard_minutes": SHARD_MINUTES,
             **self._transcripts_digest(),
+            **self._unusual_share(),
         }
 
     @property
@@ -126,6 +130,10 @@ class ScenePlan:
         if self.transcripts is None:
             return {}
         return {"transcripts": hashlib.sha256(self.transcripts.read_bytes()).hexdigest()}
+
+    def _unusual_share(self) -> Plan:
+        """Nothing as long as the share is the usual one, which folders that were made before do not name."""
+        return {} if self.written_share == WRITTEN_SHARE else {"written_share": self.written_share}
 
 
 def _digest(files: Iterable[Path]) -> str:

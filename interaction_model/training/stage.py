@@ -106,14 +106,16 @@ class _Turn:
 class Stage:
     """One scene being written."""
 
-    def __init__(self, task: str, split: Split, seed: int, cast: Cast) -> None:
+    def __init__(
+        self, task: str, split: Split, seed: int, cast: Cast, *, written_share: float = WRITTEN_SHARE
+    ) -> None:
         self.task = task
         self.split = split
         self.seed = seed
         # The task's name takes part in the seed: two tasks drawn with one seed share nothing.
         self.rng = np.random.default_rng([seed, int(split == "test"), zlib.crc32(task.encode())])
         self._cast = cast
-        self._written_share = WRITTEN_SHARE if split == "train" else 0.0
+        self._written_share = written_share if split == "train" else 0.0
         self.now_ms = self.between(200, 1200)
         """When the next line begins."""
         self.film: Film | None = None

@@ -19,6 +19,7 @@ from microturn.interaction_model.training import clip_bank, scene_command, scene
 from microturn.interaction_model.training._errors import BadTrainConfigError, BankMismatchError
 from microturn.interaction_model.training.clip_plan import ClipPlan
 from microturn.interaction_model.training.forced_alignment import AlignedWord
+from microturn.interaction_model.training.mixing import DEFAULT_WEIGHTS
 from microturn.interaction_model.training.real_speech import VARIABLE, talk_files
 from microturn.interaction_model.training.scene_maker import SceneMaker
 from microturn.interaction_model.training.scene_plan import ScenePlan
@@ -82,6 +83,17 @@ def test_only_tasks_with_a_weight_come_up(mouth: Path, tmp_path: Path) -> None:
     ]
     assert counts["digits"].heard == sum(len(each.heard) for each in emissions) > 0
     assert counts["digits"].said == sum(len(each.said) for each in emissions)
+
+
+@pytest.mark.parametrize("share", ["0", "1"])
+def test_requests_for_times_are_typed_as_often_as_is_asked_for(
+    mouth: Path, tmp_path: Path, share: str
+) -> None:
+    others = [f"--weight={name}=0" for name in DEFAULT_WEIGHTS if name != "clock_every"]
+    make(tmp_path, "--hours", "0.3", "--mouth", mouth, "--written-share", share, *others)
+    [shard] = open_shards(tmp_path / "train")
+    inputs = [unpack(shard.scene(number).packed)[0] for number in range(len(shard))]
+    assert {any(turn.text for turn in scene) for scene in inputs} == {share == "1"}
 
 
 def test_a_task_that_is_not_known_is_refused(mouth: Path, tmp_path: Path) -> None:
