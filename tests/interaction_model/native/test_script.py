@@ -202,7 +202,7 @@ def test_what_the_user_asks_during_a_result_is_answered_behind_it() -> None:
 
 
 def test_a_hush_gives_the_rest_back_and_what_follows_is_the_networks_own() -> None:
-    played = play({5: say("it"), 8: [*hear("stop"), HUSH, *say("okay")]}, {3: [WEATHER, "red"]}, 30)
+    played = play({5: say("it"), 8: [*hear("stop"), HUSH, *say("okay")]}, {3: [WEATHER, "red"]}, 9)
     begun = as_trained(FOUND, 5)
     assert played.words == (*begun[5], *begun.get(6, ()), *begun.get(7, ()), "okay")
     # What waited is given back too: it is handed in again by whoever is told to stop.
@@ -241,9 +241,10 @@ def test_a_network_that_never_stops_talking_says_the_result_in_the_end() -> None
 
 
 def test_at_most_eight_tokens_are_emitted_and_no_word_is_lost() -> None:
-    played = play({5: say("a"), **{turn: hear(*["yes"] * 8) for turn in (6, 7, 8)}}, {3: ["a a a a a b"]}, 20)
-    assert max(map(len, played.tokens)) == MAX_OUTPUT_TOKENS
-    assert played.told == {"a a a a a b": tuple("aaaaa")}
+    heard = {turn: hear(*["yes"] * count) for turn, count in ((6, 7), (7, 6), (8, 8))}
+    played = play({5: say("a"), **heard}, {3: ["a a a a a a a a"]}, 20)
+    assert [len(tokens) for tokens in played.tokens[6:9]] == [MAX_OUTPUT_TOKENS] * 3
+    assert played.told == {"a a a a a a a a": tuple("a" * 8)}
 
 
 @pytest.mark.parametrize("seed", range(12))
