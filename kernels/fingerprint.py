@@ -18,7 +18,14 @@ import torch
 
 from microturn.kernels._errors import FingerprintMismatchError
 from microturn.kernels.cpu.processor import processor
-from microturn.kernels.spec import CPU_SPLIT, GPU_SPLIT, LOGICAL_SHARDS, SPEC_VERSION
+from microturn.kernels.spec import (
+    CPU_NEAR_SPLIT,
+    CPU_SPLIT,
+    GPU_SPLIT,
+    LOGICAL_SHARDS,
+    NEAR_WINDOW,
+    SPEC_VERSION,
+)
 
 GPU_FLAGS = (
     "CUBLASLT_WORKSPACE_SIZE",
@@ -29,6 +36,8 @@ GPU_FLAGS = (
     "TRITON_INTERPRET",
 )
 """Environment variables by which cuBLAS and Triton compute otherwise; `processor` reads those of the CPU."""
+SPLITS = (CPU_SPLIT.keys, CPU_NEAR_SPLIT.keys, NEAR_WINDOW, GPU_SPLIT.keys)
+"""Where attention cuts the keys."""
 _HASH_DIGITS = 12
 
 
@@ -50,7 +59,7 @@ def numerics_fingerprint() -> str:
 def fingerprint_parts() -> dict[str, Any]:
     """Everything that goes into the fingerprint, by name, to see in what two of them differ."""
     return {
-        "spec": [SPEC_VERSION, CPU_SPLIT.keys, GPU_SPLIT.keys, LOGICAL_SHARDS],
+        "spec": [SPEC_VERSION, *SPLITS, LOGICAL_SHARDS],
         "processor": asdict(processor()),
         "triton": _version_of("triton"),
         "flags": {name: os.environ[name] for name in GPU_FLAGS if name in os.environ},

@@ -9,8 +9,8 @@ choices below are ours.
 - **Linear.** Accumulated in float32 from zero, the K dimension ascending in one chain; the bias is added after it; one
   rounding to the output's dtype. A split of K is a constant of the weight's shape, and partial sums are added from
   left to right.
-- **Attention.** Keys are cut at absolute multiples of the split size; a split that is masked as a whole contributes
-  exactly nothing; splits are merged from left to right.
+- **Attention.** Keys are cut at absolute multiples of the split size, which is a constant of the device and of the
+  layer's window and dtype; a split that is masked as a whole contributes exactly nothing; splits are merged from left to right.
 - **Mixture of experts.** Float32; the chosen experts are combined in slot order; equal scores are ordered by the lowest
   index; no atomics.
 - **Norms, softmax, mean.** Float32, one row at a time, in a fixed tree.
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SPEC_VERSION = 1
+SPEC_VERSION = 2
 """Goes into the fingerprint; raised whenever a change here or in a kernel changes bits."""
 
 
@@ -47,8 +47,25 @@ class SplitSpec:
 CPU_SPLIT = SplitSpec(512)
 """Our choice: large enough that PyTorch's overhead per split is small beside its work."""
 
+CPU_NEAR_SPLIT = SplitSpec(128)
+"""Of layers in float32 whose window is small: a token of a window of 128 has 256 keys to go through, and not 512 or 1,024."""
+
+NEAR_WINDOW = 256
+"""The largest window of which `CPU_NEAR_SPLIT` is the split; our choice."""
+
 GPU_SPLIT = SplitSpec(256)
 """Our choice: 16 splits of a context of 4,096 keep as many processors of an H100 busy."""
 
 LOGICAL_SHARDS = 8
 """Row-parallel linears are cut into this many partial sums over K, whatever the number of processes."""
+
+
+def cpu_split(window: int, *, is_wide: bool) -> SplitSpec:
+    """Where the CPU cuts the keys of a layer.
+
+    Args:
+        window: of the layer, 0 for none.
+        is_wide: whether it computes in float32. A narrower dtype rounds the result of each split, so that more of
+            them would cost digits.
+    """
+    return CPU_NEAR_SPLIT if is_wide and 0 < window <= NEAR_WINDOW else CPU_SPLIT

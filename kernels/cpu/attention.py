@@ -1,16 +1,12 @@
 """Attention over paged keys on the CPU: PyTorch's fused kernel on one split of keys at a time, merged left to right.
 
-The fused kernel is called with every split as a batch of its own. Its bits depend on two things that are held fixed
-here, as measured with PyTorch 2.13 and MKL on x86-64, also where MKL and oneDNN were told to use older instructions:
-
-- Rows are padded to a multiple of `ROW_QUANTUM`. Below it the matrix products take other routes.
-- A call has two tasks or more where there are several threads. MKL divides the product of a lone task among threads,
-  which changes its bits; tasks that run beside each other are computed by one thread each.
+What a call looks at is planned once for all layers of a kind, as they have the same pages and the same sight.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,48 +14,36 @@ import torch
 from torch import Tensor
 
 from microturn.kernels._errors import BadShapeError
-from microturn.kernels.cpu.key_splits import SessionKeys
+from microturn.kernels.cpu.fused import Form, Partial, attend_each, form_for
+from microturn.kernels.cpu.key_splits import Run, SessionPages
 from microturn.kernels.cpu.rounding import rounded
 from microturn.kernels.cpu.short_conv import check_bounds
-from microturn.kernels.cpu.sight import Sight, Zone, seen_by_rows, zones
-from microturn.kernels.spec import CPU_SPLIT
-
-SPLIT = CPU_SPLIT.keys
-
-ROW_QUANTUM = 8
-"""Four rows suffice everywhere but under `MKL_CBWR=COMPATIBLE`; with eight no difference was found anywhere."""
+from microturn.kernels.cpu.sight import Seen, Sight, Zone, seen_by_rows, zones
 
 BLOCK_ROWS = 256
 """Query rows per call of the fused kernel: a chunk of 50 tokens with 4 query heads per group in one, and masks that
 stay small. No bit depends on it."""
 
-TASK_ROWS = 32
-"""Rows that the fused kernel gives one thread, if it has fewer than 192; otherwise it takes more."""
-
-_fused = torch._scaled_dot_product_flash_attention_for_cpu
-
 
 class _Block(NamedTuple):
-    """Query tokens that follow each other, as rows."""
+    """Query tokens that follow each other."""
 
-    rows: Tensor
-    """(1, G, M, D): token by token, within it the query heads of a group; zeros at the end."""
-    bias: Tensor | None
-    """(tokens, H, X)"""
     first: int
     """Position of the first token."""
     tokens: int
     repeats: int
     """Query heads per group."""
+    padded: int
+    """Rows with the zeros at the end: token by token, within it the query heads of a group."""
 
 
-class _Partial(NamedTuple):
-    """Attention to a few splits, each on its own."""
+class _Part(NamedTuple):
+    """A zone of what a block sees."""
 
-    out: Tensor
-    """(n, G, M, D): the weighted mean of the values of each split."""
-    weight: Tensor
-    """(n, G, M) float32: the logarithm of the sum of its weights; minus infinity if nothing was seen."""
+    zone: Zone
+    seen: Seen | None
+    """None if every row sees every key."""
+    runs: tuple[Run, ...]
 
 
 def attention(
@@ -77,31 +61,40 @@ def attention(
     """See `microturn.kernels.ops.attention.attention`."""
     bounds = tuple(starts.tolist())
     check_bounds("attention", bounds, q.shape[0])
-    sight = Sight(window, sinks, 0 if distance_bias is None else distance_bias.shape[2])
+    sight = Sight.of(window, sinks, 0 if distance_bias is None else distance_bias.shape[2], q.dtype)
+    form = form_for(q.dtype, q.shape[2])
+    repeats = q.shape[1] // keys.shape[1]
     found: list[Tensor] = []
-    for session, ((begin, end), length) in enumerate(zip(pairwise(bounds), lengths.tolist(), strict=True)):
+    ends = zip(pairwise(bounds), page_table.tolist(), lengths.tolist(), strict=True)
+    for session, ((begin, end), table, length) in enumerate(ends):
         if begin == end:
             continue
-        cache = SessionKeys.of(keys, values, page_table[session].tolist(), length)
-        _check_session(session, cache, sight, new=end - begin)
-        for low, high in _blocks(begin, end, q.shape[1] // keys.shape[1]):
-            block = _block(q[low:high], distance_bias, low, length - end + low, keys.shape[1])
-            found.append(rounded(_as_tokens(_attend(block, cache, sight, scale), block), q.dtype))
+        pages = SessionPages.of(keys.shape, table, length)
+        _check_session(session, pages, sight, end - begin)
+        for low, high in _blocks(begin, end, repeats):
+            taken = (high - low) * repeats
+            block = _Block(length - end + low, high - low, repeats, taken + -taken % form.quantum)
+            bias = None if distance_bias is None else distance_bias[low:high]
+            out = _attend(
+                q[low:high], keys, values, bias, block, _plan(pages, sight, block, form), scale, sight
+            )
+            found.append(rounded(out, q.dtype))
     return _joined(found) if found else torch.empty_like(q)
 
 
-def _check_session(session: int, cache: SessionKeys, sight: Sight, *, new: int) -> None:
-    if cache.length < new:
+@lru_cache(maxsize=64)
+def _check_session(session: int, pages: SessionPages, sight: Sight, new: int) -> None:
+    if pages.length < new:
         raise BadShapeError(
-            "attention", f"lengths[{session}]", expected=f"at least its {new!r} new tokens", got=cache.length
+            "attention", f"lengths[{session}]", expected=f"at least its {new!r} new tokens", got=pages.length
         )
-    missing = cache.first_missing_page(sight, cache.length - new)
+    missing = pages.first_missing_page(sight, pages.length - new)
     if missing is not None:
         raise BadShapeError(
             "attention",
             f"page_table[{session}, {missing}]",
             expected="a page of the pool, as tokens on it are seen",
-            got=cache.page_at(missing),
+            got=pages.page_at(missing),
         )
 
 
@@ -111,89 +104,100 @@ def _blocks(begin: int, end: int, repeats: int) -> Iterator[tuple[int, int]]:
         yield low, min(low + step, end)
 
 
-def _block(q: Tensor, distance_bias: Tensor | None, token: int, first: int, groups: int) -> _Block:
-    """The rows of `q (tokens, H, D)`, whose first token is `token` of the call and stands at position `first`."""
-    tokens, heads, head_dim = q.shape
-    repeats = heads // groups
-    taken = tokens * repeats
-    by_group = q.view(tokens, groups, repeats, head_dim).transpose(0, 1)
+@lru_cache(maxsize=64)
+def _plan(pages: SessionPages, sight: Sight, block: _Block, form: Form) -> tuple[_Part, ...]:
+    """What a block looks at, from left to right."""
+    end = block.first + block.tokens
+    begun = form.least_keys((end - 1) % sight.split + 1, sight.split)
+    parts: list[_Part] = []
+    for zone in zones(sight, block.first, block.tokens):
+        seen = None
+        if zone.kind != "plain":
+            seen = seen_by_rows(sight, zone, block.first, block.tokens, block.repeats, block.padded)
+        parts.append(_Part(zone, seen, tuple(pages.runs(zone, sight.split, begun))))
+    return tuple(parts)
+
+
+def _rows(q: Tensor, groups: int, block: _Block) -> Tensor:
+    """`q (tokens, H, D)` as rows `(1, G, M, D)`."""
+    tokens, _, head_dim = q.shape
+    taken = tokens * block.repeats
+    if tokens > 1:
+        q = q.view(tokens, groups, block.repeats, head_dim).transpose(0, 1)
+    rows = q.reshape(1, groups, taken, head_dim)
     # A copy in any case: MKL may choose its way by where in memory the rows lie, and new memory is aligned.
-    rows = by_group.clone(memory_format=torch.contiguous_format).view(1, groups, taken, head_dim)
-    if taken % ROW_QUANTUM:
-        rows = torch.constant_pad_nd(rows, (0, 0, 0, -taken % ROW_QUANTUM))
-    bias = None if distance_bias is None else distance_bias[token : token + tokens]
-    return _Block(rows, bias, first, tokens, repeats)
+    return torch.constant_pad_nd(rows, (0, 0, 0, block.padded - taken))
 
 
 def _as_tokens(rows: Tensor, block: _Block) -> Tensor:
     """`rows (G, M, D)` -> `(tokens, H, D)`."""
     groups, _, head_dim = rows.shape
-    by_token = rows[:, : block.tokens * block.repeats].view(groups, block.tokens, block.repeats, head_dim)
-    return by_token.transpose(0, 1).reshape(block.tokens, groups * block.repeats, head_dim).contiguous()
+    taken = rows.narrow(1, 0, block.tokens * block.repeats)
+    if block.tokens > 1:
+        taken = taken.view(groups, block.tokens, block.repeats, head_dim).transpose(0, 1)
+    return taken.reshape(block.tokens, groups * block.repeats, head_dim).contiguous()
 
 
-def _attend(block: _Block, cache: SessionKeys, sight: Sight, scale: float) -> Tensor:
-    """Attention of all rows of a block to everything that they see: `(G, M, D)`."""
-    parts: list[_Partial] = []
-    for zone in zones(sight, block.first, block.tokens):
-        mask, unseen = _mask(block, sight, zone)
+def _attend(
+    q: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    bias: Tensor | None,
+    block: _Block,
+    plan: tuple[_Part, ...],
+    scale: float,
+    sight: Sight,
+) -> Tensor:
+    """Attention of all tokens of a block to everything that they see: `(tokens, H, D)`."""
+    rows = _rows(q, keys.shape[1], block)
+    found: list[Partial] = []
+    for part in plan:
+        seen = part.seen
+        scores = None if seen is None else _scores(part.zone, seen, bias, block, sight, keys.shape[1])
         begin = 0
-        for keys, values in cache.runs(zone.start, zone.stop):
-            end = begin + keys.shape[0]
-            part = _attend_each(block.rows, keys, values, None if mask is None else mask[begin:end], scale)
-            if unseen is not None:
-                part.weight.masked_fill_(unseen[begin:end], -torch.inf)
-            parts.append(part)
-            begin = end
-    return _merged(parts)
+        for run in part.runs:
+            mask = None
+            if seen is not None and scores is not None:
+                mask = _mask(scores, seen.margin + begin * sight.split, run, sight)
+            partial = attend_each(rows, run.of(keys), run.of(values), mask, scale)
+            if seen is not None and seen.unseen is not None:
+                partial.weight.masked_fill_(seen.unseen[begin : begin + run.splits], -torch.inf)
+            found.append(partial)
+            begin += run.splits
+    return _as_tokens(_merged(found), block)
 
 
-def _mask(block: _Block, sight: Sight, zone: Zone) -> tuple[Tensor | None, Tensor | None]:
-    """What is added to the scores of a zone, `(n, 1 or G, M, SPLIT)`, and the rows that see nothing of a split."""
-    if zone.kind == "plain":
-        return None, None
-    seen = seen_by_rows(sight, zone, block.first, block.tokens, block.repeats, block.rows.shape[2])
-    if zone.kind == "masked" or block.bias is None:
-        scores = seen.scores.unsqueeze(0)
-    else:
-        scores = _biased(seen.scores, seen.margin, block, zone)
-    by_split = scores[..., seen.margin :].view(*scores.shape[:2], -1, SPLIT)
-    return by_split.permute(2, 0, 1, 3), seen.unseen
+def _scores(zone: Zone, seen: Seen, bias: Tensor | None, block: _Block, sight: Sight, groups: int) -> Tensor:
+    """What is added to the scores of a zone, `(1 or G, M, margin + keys)`."""
+    if zone.kind == "masked" or bias is None:
+        return seen.scores.unsqueeze(0)
+    at = block.first - bias.shape[2] + 1 - zone.start * sight.split + seen.margin
+    return _biased(seen.scores, bias, at, block, groups)
 
 
-def _biased(scores: Tensor, margin: int, block: _Block, zone: Zone) -> Tensor:
+def _mask(scores: Tensor, column: int, run: Run, sight: Sight) -> Tensor:
+    """What is added to the scores of a run that begins at a column: `(n, 1 or G, M, keys)`."""
+    groups, rows, width = scores.shape
+    size = (run.splits, groups, rows, run.keys)
+    return scores.as_strided(size, (sight.split, rows * width, width, 1), column)
+
+
+def _biased(scores: Tensor, bias: Tensor, at: int, block: _Block, groups: int) -> Tensor:
     """`scores (M, margin + keys)` with every token's bias at the keys that are so far from it: `(G, M, ...)`.
 
     A token's biases stand at keys that follow each other, one key further for every next token; so all of them are
-    one view, whose rows are longer by one than the rows of the scores.
+    one view, whose rows are longer by one than the rows of the scores. The first begins at column `at`.
     """
-    bias = block.bias
-    assert bias is not None
-    groups, (rows, width), reach = block.rows.shape[1], scores.shape, bias.shape[2]
+    (rows, width), reach = scores.shape, bias.shape[2]
     biased = scores.repeat(groups, 1, 1)
-    at = block.first - reach + 1 - zone.start * SPLIT + margin
     view = biased.as_strided(
         (groups, block.tokens, block.repeats, reach), (rows * width, block.repeats * width + 1, width, 1), at
     )
-    view += bias.flip(-1).view(block.tokens, groups, block.repeats, reach).transpose(0, 1)
+    view.add_(bias.flip(-1).view(block.tokens, groups, block.repeats, reach).transpose(0, 1))
     return biased
 
 
-def _attend_each(rows: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float) -> _Partial:
-    """Attention of `rows (1, G, M, D)` to each split of `keys (n, G, SPLIT, D)` on its own."""
-    count = keys.shape[0]
-    tasks = count * keys.shape[1] * -(-rows.shape[2] // TASK_ROWS)
-    if tasks == 1 and torch.get_num_threads() > 1:
-        # A twin, so that the task is not alone.
-        keys, values = keys.expand(2, -1, -1, -1), values.expand(2, -1, -1, -1)
-        mask = None if mask is None else mask.expand(2, -1, -1, -1)
-        out, weight = _fused(rows.expand(2, -1, -1, -1), keys, values, attn_mask=mask, scale=scale)
-        return _Partial(out[:1], weight[:1])
-    same_rows = rows if count == 1 else rows.expand(count, -1, -1, -1)
-    return _Partial(*_fused(same_rows, keys, values, attn_mask=mask, scale=scale))
-
-
-def _merged(parts: list[_Partial]) -> Tensor:
+def _merged(parts: list[Partial]) -> Tensor:
     """The mean of all splits by their weights, added from left to right: `(G, M, D)`.
 
     Products, sums and quotients are separate operations, each rounded once. A split that a row does not see has the
@@ -203,8 +207,8 @@ def _merged(parts: list[_Partial]) -> Tensor:
         return parts[0].out[0] + 0.0
     logs = _joined([part.weight for part in parts])
     weights = logs.sub_(logs.amax(0)).exp_().unsqueeze(-1)
-    first, *others = (_joined([part.out for part in parts]) * weights).unbind(0)
-    total = first + 0.0
+    total, *others = (_joined([part.out for part in parts]) * weights).unbind(0)
+    total.add_(0.0)
     for term in others:
         total.add_(term)
     # A cumulative sum is from left to right by its definition.

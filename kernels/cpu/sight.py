@@ -9,9 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from microturn.kernels.spec import CPU_SPLIT
-
-SPLIT = CPU_SPLIT.keys
+from microturn.kernels.spec import cpu_split
 
 Kind = Literal["plain", "masked", "biased"]
 
@@ -25,6 +23,13 @@ class Sight(NamedTuple):
     """So many keys at the beginning are seen always."""
     reach: int
     """Keys nearer than so many tokens have a bias."""
+    split: int
+    """Keys of a split."""
+
+    @classmethod
+    def of(cls, window: int, sinks: int, reach: int, dtype: torch.dtype = torch.float32) -> Sight:
+        """That of a layer."""
+        return cls(window, sinks, reach, cpu_split(window, is_wide=dtype == torch.float32).keys)
 
     def first_seen(self, position: int) -> int:
         """The first key, sinks aside, that a query at `position` sees."""
@@ -53,12 +58,11 @@ class Seen(NamedTuple):
     """(n, 1, M) bool: rows that see nothing of a split; None if there are none."""
 
 
-@lru_cache(maxsize=64)
 def zones(sight: Sight, first: int, tokens: int) -> tuple[Zone, ...]:
     """The splits of which some query at `first .. first + tokens - 1` sees a key, ascending."""
     last = first + tokens - 1
-    low, high = sight.first_seen(first) // SPLIT, last // SPLIT + 1
-    sinks = min(CPU_SPLIT.count(sight.sinks), low) if sight.window else 0
+    low, high = sight.first_seen(first) // sight.split, last // sight.split + 1
+    sinks = min(-(-sight.sinks // sight.split), low) if sight.window else 0
     splits = [*range(sinks), *range(low, high)]
     # Splits that follow each other and are of one kind have the same difference from their rank among all.
     alike = groupby(enumerate(splits), lambda item: (_kind(sight, item[1], first, last), item[1] - item[0]))
@@ -67,27 +71,40 @@ def zones(sight: Sight, first: int, tokens: int) -> tuple[Zone, ...]:
 
 
 def _kind(sight: Sight, split: int, first: int, last: int) -> Kind:
-    begin, end = split * SPLIT, (split + 1) * SPLIT - 1
+    begin, end = split * sight.split, (split + 1) * sight.split - 1
     if first - end < sight.reach:
         return "biased"
     in_window = not sight.window or last - begin < sight.window or end < sight.sinks
     return "plain" if end <= first and in_window else "masked"
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=32)
 def seen_by_rows(sight: Sight, zone: Zone, first: int, tokens: int, repeats: int, rows: int) -> Seen:
     """What `rows` rows see, `repeats` to each of `tokens` tokens from position `first`; the rest as the last token.
 
     Every layer of a step asks the same, so the answer is kept; it must not be written to.
     """
-    begin = zone.start * SPLIT
+    begin = zone.start * sight.split
     margin = max(0, begin + sight.reach - 1 - first) if zone.kind == "biased" else 0
-    keys = torch.arange(begin - margin, zone.stop * SPLIT, device="cpu")
-    token = torch.div(torch.arange(rows, device="cpu"), repeats, rounding_mode="floor").clamp_(max=tokens - 1)
-    distance = (first + token).unsqueeze(1) - keys
-    seen = distance >= 0
+    own = first - begin + margin  # the column of the first token's own key
+    size = (tokens, margin + (zone.stop - zone.start) * sight.split)
+    scores = _forbidden(size).triu_(own + 1)
     if sight.window:
-        seen &= (distance < sight.window) | (keys < sight.sinks)
-    scores = torch.zeros(seen.shape, dtype=torch.float32, device="cpu").masked_fill_(~seen, -torch.inf)
-    unseen = ~seen[:, margin:].view(rows, -1, SPLIT).any(2).t().unsqueeze(1)
-    return Seen(scores, margin, unseen.contiguous() if unseen.any() else None)
+        past = _forbidden(size).tril_(own - sight.window)
+        past[:, : max(0, margin + sight.sinks - begin)] = 0
+        scores += past
+    unseen = None
+    if tokens > 1:  # a split that no token sees is in no zone
+        by_split = scores[:, margin:].view(tokens, -1, sight.split).amax(2).t() == -torch.inf
+        unseen = by_split[:, _tokens_of_rows(tokens, repeats, rows)].unsqueeze(1) if by_split.any() else None
+    return Seen(scores[_tokens_of_rows(tokens, repeats, rows)], margin, unseen)
+
+
+def _forbidden(size: tuple[int, int]) -> Tensor:
+    return torch.full(size, -torch.inf, dtype=torch.float32, device="cpu")
+
+
+@lru_cache(maxsize=256)
+def _tokens_of_rows(tokens: int, repeats: int, rows: int) -> Tensor:
+    """The number of each row's token."""
+    return torch.tensor([min(row // repeats, tokens - 1) for row in range(rows)], device="cpu")

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from microturn.kernels._errors import BadShapeError
 from microturn.kernels.cpu import attention as cpu
+from microturn.kernels.cpu.fused import form_for
 from microturn.kernels.library import define
 from microturn.kernels.spec import CPU_SPLIT
 
@@ -39,8 +40,8 @@ def attention(
     `k < sinks`. Scores are `scale * q.k + distance_bias[token, head, p - k]`, the bias being 0 from distance X on.
     Query head h reads the key/value head `h // (H // G)`.
 
-    Scores, softmax and its sums are in float32. Keys are cut at absolute multiples of the device's split
-    (`microturn.kernels.spec`) and splits are merged from left to right, so a token's bits do not depend on how its
+    Scores, softmax and its sums are in float32. Keys are cut at absolute multiples of a split that the device, the
+    window and the dtype decide (`microturn.kernels.spec`) and splits are merged from left to right, so a token's bits do not depend on how its
     session was cut into calls, on other sessions, or on which pages it lies. A window over relative distances is
     that of Beltagy et al. (Longformer, 2020), sinks are those of Xiao et al. (StreamingLLM, 2023), the learned bias
     is that of the Inkling models.
@@ -48,8 +49,8 @@ def attention(
     Args:
         q: `(T, H, D)`, float32, bfloat16 or float16.
         keys: `(P, G, page, D)`, the dtype of `q`, contiguous; H is a multiple of G. `page` is a multiple of 16 that
-            divides 512 or is a multiple of it. From 512 on the CPU reads the keys where they lie; smaller pages are
-            copied in every call.
+            divides 512 or is a multiple of it. From 512 on the CPU reads the keys where they lie, but for splits that are
+            not full and short ones beside them; smaller pages are copied in every call.
         values: as `keys`.
         page_table: `(S, max_pages)` int32: the page of every `page` tokens; -1 for an evicted one, of which no new
             token may see any key.
@@ -76,6 +77,16 @@ def attention(
         q, keys, values, page_table, starts, lengths, scale, window, sinks, distance_bias
     )
     return result
+
+
+def prepare_attention(dtype: torch.dtype, head_dim: int) -> None:
+    """Find for the CPU in which sizes to call PyTorch's kernel, so that no later call has to; some 50 ms.
+
+    Args:
+        dtype: of queries, keys and values.
+        head_dim: D.
+    """
+    form_for(dtype, head_dim)
 
 
 def _check_queries(q: Tensor, keys: Tensor, distance_bias: Tensor | None) -> None:

@@ -43,7 +43,8 @@ ALL = Sight()
 WINDOW = Sight(window=130, sinks=4)
 BIASED = Sight(reach=600)
 BIASED_WINDOW = Sight(window=300, sinks=20, reach=300)
-SIGHTS = (ALL, WINDOW, BIASED, BIASED_WINDOW)
+NEAR_WINDOW = Sight(window=128, reach=128)
+SIGHTS = (ALL, WINDOW, BIASED, BIASED_WINDOW, NEAR_WINDOW)
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,15 +230,14 @@ def test_every_shape_of_heads_gives_one_token_the_bits_of_one_call(
 
 
 @pytest.mark.parametrize("page", [16, 32, 512, 1024, 2048])
-def test_the_page_size_changes_no_bits(page: int) -> None:
-    source = tokens(1100, sight=BIASED_WINDOW, groups=2)
-    assert same_bits(
-        in_chunks(source, 50, page=page, sight=BIASED_WINDOW), in_one(source, page=64, sight=BIASED_WINDOW)
-    )
+@pytest.mark.parametrize("sight", [BIASED_WINDOW, NEAR_WINDOW])
+def test_the_page_size_changes_no_bits(page: int, sight: Sight) -> None:
+    source = tokens(1100, sight=sight, groups=2)
+    assert same_bits(in_chunks(source, 50, page=page, sight=sight), in_one(source, page=64, sight=sight))
 
 
-@pytest.mark.parametrize("sight", [ALL, BIASED_WINDOW])
-@pytest.mark.parametrize("edge", [SPLIT, 2 * SPLIT, SPLIT + 130, SPLIT + 300, 64])
+@pytest.mark.parametrize("sight", [ALL, BIASED_WINDOW, NEAR_WINDOW])
+@pytest.mark.parametrize("edge", [SPLIT, 2 * SPLIT, SPLIT + 128, SPLIT + 130, SPLIT + 300, 64, 192])
 def test_tokens_around_every_edge_have_the_bits_of_one_call(sight: Sight, edge: int) -> None:
     source = tokens(edge + 3, sight=sight, dtype=torch.bfloat16)
     whole = in_one(source, sight=sight)
