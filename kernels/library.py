@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from microturn.kernels._errors import NativeExtraMissingError
 
@@ -44,7 +45,30 @@ def current_backend() -> Backend:
     return _backend.get()
 
 
-def define(schema: str, *, cpu: Callable[..., Any], gpu: str, fake: Callable[..., Any]) -> Callable[..., Any]:
+class Operator:
+    """A registered operator, called with all its arguments by position; the first one is a tensor.
+
+    In inference mode on the CPU, where nothing listens to PyTorch's dispatcher, a call goes past it.
+
+    Args:
+        overload: as PyTorch knows it.
+        on_cpu: its implementation for the CPU.
+    """
+
+    __slots__ = ("_on_cpu", "overload")
+
+    def __init__(self, overload: torch._ops.OpOverload[..., Any], on_cpu: Callable[..., Any]) -> None:
+        self.overload = overload
+        self._on_cpu = on_cpu
+
+    def __call__(self, first: Tensor, *args: Any) -> Any:
+        """Compute."""
+        if _is_plain_call(first):
+            return self._on_cpu(first, *args)
+        return self.overload(first, *args)
+
+
+def define(schema: str, *, cpu: Callable[..., Any], gpu: str, fake: Callable[..., Any]) -> Operator:
     """Register one operator under `torch.ops.microturn`.
 
     Args:
@@ -54,7 +78,7 @@ def define(schema: str, *, cpu: Callable[..., Any], gpu: str, fake: Callable[...
         fake: gives empty tensors of the right shapes, for tracing.
 
     Returns:
-        The operator's overload, to be called by its typed wrapper.
+        The operator, to be called by its typed wrapper.
     """
     name = schema.split("(", 1)[0]
     _library.define(schema)
@@ -67,8 +91,24 @@ def define(schema: str, *, cpu: Callable[..., Any], gpu: str, fake: Callable[...
     _library.impl(name, on_cpu, "CPU")
     _library.impl(name, triton_kernel, "CUDA")
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_library)
-    overload: Callable[..., Any] = getattr(getattr(torch.ops, NAMESPACE), name).default
-    return overload
+    return Operator(getattr(getattr(torch.ops, NAMESPACE), name).default, on_cpu)
+
+
+def _is_plain_call(first: Tensor) -> bool:
+    """Whether PyTorch's dispatcher would do nothing but find the implementation for the CPU; it takes 3 us for that.
+
+    In inference mode there are no gradients to follow; what else could listen is asked for here.
+    """
+    return (
+        torch.is_inference_mode_enabled()
+        and type(first) is Tensor
+        and first.is_cpu
+        and not torch._C._len_torch_dispatch_stack()
+        and not torch._C._len_torch_function_stack()
+        and not torch.compiler.is_compiling()
+        and not torch.autograd.profiler._is_profiler_enabled
+        and torch._C._functorch.peek_interpreter_stack() is None
+    )
 
 
 def _loaded_on_first_use(path: str) -> Callable[..., Any]:

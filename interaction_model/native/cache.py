@@ -56,16 +56,33 @@ class CacheConfig:
 
 
 class ConvolutionInputs(NamedTuple):
-    """The last W - 1 inputs of one layer's short convolutions, oldest first; replaced by every call, never changed."""
+    """The last W - 1 inputs of one layer's short convolutions, oldest first; replaced by every call, never changed.
+
+    S is 1 in the state of a session.
+    """
 
     k: Tensor
-    """(W - 1, G * D)"""
+    """(S, W - 1, G * D)"""
     v: Tensor
-    """(W - 1, G * D)"""
+    """(S, W - 1, G * D)"""
     attended: Tensor
-    """(W - 1, C)"""
+    """(S, W - 1, C)"""
     mixed: Tensor
-    """(W - 1, C)"""
+    """(S, W - 1, C)"""
+
+    @classmethod
+    def joined(cls, sessions: Sequence[ConvolutionInputs]) -> ConvolutionInputs:
+        """Those of several sessions."""
+        if len(sessions) == 1:
+            return sessions[0]
+        return cls(*(torch.cat(part) for part in zip(*sessions, strict=True)))
+
+    def split(self) -> list[ConvolutionInputs]:
+        """Those of each session by itself."""
+        if len(self.k) == 1:
+            return [self]
+        parts = (part.split(1) for part in self)
+        return [ConvolutionInputs(*own) for own in zip(*parts, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -230,7 +247,7 @@ class KeyValueCache:
         kept, keys, width = self._config.taps - 1, self._config.heads(layer).key_width, self._config.width
         return ConvolutionInputs(
             *(
-                torch.zeros(kept, size, dtype=self._dtype, device=self._device)
+                torch.zeros(1, kept, size, dtype=self._dtype, device=self._device)
                 for size in (keys, keys, width, width)
             )
         )

@@ -23,6 +23,7 @@ from microturn.interaction_model.native.cache import (
 )
 from microturn.interaction_model.native.config import AttentionKind
 from microturn.interaction_model.native.served_layer import Reach, ServedLayer, ServedNorm
+from microturn.kernels.ops.attention import prepare_attention
 from microturn.kernels.ops.linear import linear, prepare_linears
 from microturn.kernels.ops.norm import add_rms_norm, rms_norm
 
@@ -56,6 +57,8 @@ class Decoder:
         prepare_linears(
             (self._head, *(matrix for layer in self._layers for matrix in layer.matrices())), STEP_TOKENS
         )
+        for layer in range(self.config.layers):
+            prepare_attention(self._head.dtype, self.config.heads(layer).head_dim)
 
     def open(self) -> SessionState:
         """A session without tokens."""
@@ -89,16 +92,17 @@ class Decoder:
         firsts = [state.length for state in states]
         places = self.cache.append(states, counts)
         factors = self._factors(firsts, counts)
-        x = torch.cat(list(embeddings))
+        x = embeddings[0] if len(embeddings) == 1 else torch.cat(list(embeddings))
         branch = torch.zeros_like(x)
-        after: list[ConvolutionInputs] = []
+        after: list[list[ConvolutionInputs]] = []
         for number, layer in enumerate(self._layers):
             kind = self.config.attention[number]
             reach = self._reach(number, kind, places[kind], factors)
-            x, branch, inputs = layer.advance(x, branch, _stacked(states, number), reach)
-            after.append(inputs)
-        for row, state in enumerate(states):
-            state.inputs = tuple(ConvolutionInputs(*(part[row] for part in inputs)) for inputs in after)
+            before = ConvolutionInputs.joined([state.inputs[number] for state in states])
+            x, branch, kept = layer.advance(x, branch, before, reach)
+            after.append(kept.split())
+        for state, own in zip(states, zip(*after, strict=True), strict=True):
+            state.inputs = own
         self.cache.evict(states)
         hidden, _ = add_rms_norm(branch, x, self._norm.weight, self._norm.eps)
         return list(hidden.split(counts))
@@ -130,8 +134,3 @@ class Decoder:
                 raise BadEmbeddingsError("embeddings", expected=expected, got=tuple(tokens.shape))
             if tokens.dtype != self._head.dtype:
                 raise BadEmbeddingsError("embeddings", expected=f"of {self._head.dtype}", got=tokens.dtype)
-
-
-def _stacked(states: Sequence[SessionState], layer: int) -> ConvolutionInputs:
-    parts = zip(*(state.inputs[layer] for state in states), strict=True)
-    return ConvolutionInputs(*(torch.stack(part) for part in parts))

@@ -22,7 +22,7 @@ from microturn.kernels.ops.linear import linear
 from microturn.kernels.ops.moe import moe
 from microturn.kernels.ops.norm import add_rms_norm, rms_norm
 from microturn.kernels.ops.router import route
-from microturn.kernels.ops.short_conv import short_conv
+from microturn.kernels.ops.short_conv import prepare_taps, short_conv
 
 
 class Reach(NamedTuple):
@@ -62,8 +62,8 @@ class ServedLayer:
     def __init__(self, layer: DecoderLayer) -> None:
         self._attention = _ServedAttention(layer.self_attn)
         self._mlp = _served_mlp(layer.mlp)
-        self._attended_taps = _copy(layer.attn_sconv.taps)
-        self._mixed_taps = _copy(layer.mlp_sconv.taps)
+        self._attended_taps = prepare_taps(layer.attn_sconv.taps)
+        self._mixed_taps = prepare_taps(layer.mlp_sconv.taps)
         self._input_norm = ServedNorm.of(layer.input_layernorm)
         self._post_norm = ServedNorm.of(layer.post_attention_layernorm)
 
@@ -100,7 +100,7 @@ class _ServedAttention:
         self._heads = trained.heads
         self._scale = trained.scale
         self._q_norm, self._k_norm = ServedNorm.of(trained.q_norm), ServedNorm.of(trained.k_norm)
-        self._k_taps, self._v_taps = _copy(trained.k_sconv.taps), _copy(trained.v_sconv.taps)
+        self._k_taps, self._v_taps = prepare_taps(trained.k_sconv.taps), prepare_taps(trained.v_sconv.taps)
         projections = (trained.q_proj, trained.k_proj, trained.v_proj, trained.r_proj)
         self._projection = torch.cat([part.weight.detach() for part in projections])
         self._sizes = [part.out_features for part in projections]

@@ -26,7 +26,7 @@ def silu(x: Tensor) -> Tensor:
 def swiglu(gate_up: Tensor) -> Tensor:
     """See `microturn.kernels.ops.activation.swiglu`."""
     gate, up = gate_up.chunk(2, -1)
-    return rounded(_silu(gate.float()).mul_(up.float()), gate_up.dtype)
+    return rounded(_silu(rounded(gate, torch.float32)).mul_(rounded(up, torch.float32)), gate_up.dtype)
 
 
 def _silu(x: Tensor) -> Tensor:

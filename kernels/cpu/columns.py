@@ -1,4 +1,4 @@
-"""Single rows times weights: sums of the weights' columns, each times one number of the row.
+"""Few rows times weights: sums of the weights' columns, each times one number of the row.
 
 PyTorch's `embedding_bag` adds such a sum with one fused multiply-add per number, in the order of the numbers: the same
 chain as oneDNN's (see `policy`), with the same bits. Our finding on x86-64 with AVX-512; the probe repeats it wherever
@@ -47,10 +47,9 @@ class Columns(NamedTuple):
         rows = self.panels * self.inner
         return self._replace(table=self.table.narrow(0, expert * rows, rows))
 
-    def times_row(self, row: Tensor) -> Tensor:
-        """`(1, K)` float32 by the weight `(N, K)`: `(1, N)`."""
-        order, begins = _chains(self.inner, self.panels, 1)
-        return self._sums(row, order, begins)
+    def times(self, rows: Tensor) -> Tensor:
+        """`(M, K)` float32, M at least 1, by the one weight `(N, K)`, of one panel if M is above 1: `(M, N)`."""
+        return self._sums(rows, *_places(self.inner, self.panels, rows.shape[0]))
 
     def times_rows(self, rows: Tensor, experts: Tensor) -> Tensor:
         """Each of `rows (n, K)` float32 by its own weight, of `experts (n,)` int32: `(n, N)`."""
@@ -82,6 +81,13 @@ def _panels(outer: int) -> int:
     """The least number of equal panels of at most `LONGEST` columns and at least two; one if there is none."""
     least = -(-outer // LONGEST)
     return next((count for count in range(least, outer // 2) if outer % count == 0), 1)
+
+
+@lru_cache(maxsize=256)
+def _places(inner: int, panels: int, rows: int) -> tuple[Tensor, Tensor]:
+    """The same for each of so many rows by one weight: places `(rows * panels * K,)`, and where chains begin."""
+    order, begins = _chains(inner, panels, rows)
+    return order.repeat(rows), begins
 
 
 @lru_cache(maxsize=256)

@@ -40,7 +40,8 @@ def mean(x: Tensor) -> Tensor:
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """See `microturn.kernels.ops.norm.rms_norm`."""
-    return rounded(rounded(_rms_normalised(x, eps), x.dtype).mul(weight), x.dtype)
+    normed = rounded(_rms_normalised(x, eps), x.dtype)
+    return rounded(normed.mul(weight), x.dtype)
 
 
 def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -57,6 +58,6 @@ def adaptive_rms_norm(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Te
 
 def _rms_normalised(x: Tensor, eps: float) -> Tensor:
     """`x` times the reciprocal root of its mean square, float32, in memory of its own."""
-    wide = x.float()
-    factor = row_sum(wide.square()).div_(x.shape[-1]).add_(eps).rsqrt_()
+    wide = rounded(x, torch.float32)
+    factor = row_sum(wide * wide).div_(x.shape[-1]).add_(eps).rsqrt_()
     return wide * factor

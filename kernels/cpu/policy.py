@@ -9,7 +9,7 @@ Up to that length oneDNN adds the products of one output in a single ascending c
 the rows, the threads and the width of the vectors: its bits equal those of a chain written out, on an AMD processor with
 AVX-512 and with oneDNN limited to AVX2. Beyond 512 the order changes with the instruction set; a single column
 is not added so, hence it is padded. Both are our findings, and a test repeats them wherever it runs. A single row of a
-packed weight is added in the same chain by `columns`, at about half the cost.
+packed weight, or a few by a small one, are added in the same chain by `columns`, at about half the cost.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ from microturn.kernels.cpu.rounding import rounded
 
 ROW_SIZES = (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64, 96, 128)
 """Rows that are computed at once; our choice: padding adds at most a quarter from 32 to 64 rows, half beyond."""
+
+FEW_PRODUCTS = 320 * 1024
+"""Up to so many products in all, several rows are computed by their columns too: oneDNN's call costs more then. Our
+choice, from 2 to 20 rows by weights of (128, 16) to (576, 256)."""
 
 Multiply = Callable[[Tensor, Sequence[Tensor], Tensor | None], Tensor]
 """`(M, K)`, the parts of a weight and a bias `(N,)` to `(M, N)`, the dtype of the first."""
@@ -85,17 +89,23 @@ class Operand:
     outer: int
     """N."""
     columns: Columns | None = None
-    """The weight once more, for single rows."""
+    """The weight once more, for few rows."""
 
     def times(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """`x @ weight.T + bias`: `(M, K)` of any M to `(M, N)`, the dtype of `x`."""
         rows = x.shape[0]
-        if rows == 1 and self.columns is not None:
-            total = self.columns.times_row(x)
+        if self.columns is not None and self._is_few(rows, self.columns):
+            total = self.columns.times(x)
             return total if bias is None else total.add_(bias)
         if rows > ROW_SIZES[-1]:
             return torch.cat([self._at_a_size(some, bias) for some in torch.split(x, ROW_SIZES[-1])])
         return self._at_a_size(x, bias) if rows else x.new_empty(0, self.outer)
+
+    def _is_few(self, rows: int, columns: Columns) -> bool:
+        """Whether so many rows are cheaper by the columns."""
+        if columns.panels > 1:
+            return rows == 1
+        return rows == 1 or 0 < rows * self.outer * columns.inner <= FEW_PRODUCTS
 
     def _at_a_size(self, x: Tensor, bias: Tensor | None) -> Tensor:
         rows = x.shape[0]

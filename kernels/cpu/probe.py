@@ -27,7 +27,7 @@ from microturn.kernels.cpu.policy import ROW_SIZES, Operand, Policy, policies
 from microturn.kernels.cpu.processor import processor
 from microturn.kernels.evidence import same_bits
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 """Raised whenever a policy or the probe changes, so that older findings are not used."""
 
 MOST_COLUMNS = 8192

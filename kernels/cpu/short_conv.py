@@ -41,14 +41,19 @@ def convolved(
     tokens = x.shape[0]
     check_bounds(operator, bounds, tokens)
     # Forward only: autograd would follow the cached places, which may have been made in inference mode.
-    rows = torch.cat((state.reshape(-1, channels), x)).detach()
-    weight = weight.detach()
+    rows = _detached(torch.cat((state.reshape(-1, channels), x)))
+    weight = _detached(weight)
     if sessions == 1:
         return _convolved(rows, weight, tokens), rows[tokens:].clone().unsqueeze(0)
     layout = _layout(bounds, history)
     rows = rows.index_select(0, layout.order)
     y = _convolved(rows, weight, max(rows.shape[0] - history, 0)).index_select(0, layout.tokens)
     return y, rows.index_select(0, layout.kept).view(state.shape)
+
+
+def _detached(tensor: Tensor) -> Tensor:
+    """Without gradients; `Tensor.detach` costs a microsecond where there are none."""
+    return tensor.detach() if tensor.requires_grad else tensor
 
 
 def check_bounds(operator: str, bounds: tuple[int, ...], tokens: int) -> None:
@@ -61,15 +66,19 @@ def check_bounds(operator: str, bounds: tuple[int, ...], tokens: int) -> None:
 
 def _convolved(rows: Tensor, weight: Tensor, count: int) -> Tensor:
     """The first `count` outputs over consecutive `rows`, in their dtype."""
-    wide, taps = rows.float(), weight.float().t().contiguous()
-    history, channels = taps.shape[0] - 1, taps.shape[1]
+    dtype = rows.dtype
+    wide, taps = rounded(rows, torch.float32), rounded(weight, torch.float32).t().contiguous().unsqueeze(1)
+    width, _, channels = taps.shape
     # Tap by tap, the rows that it is multiplied with; they overlap.
-    shifted = wide.as_strided((history + 1, count, channels), (channels, channels, 1)).unbind(0)
-    terms = zip(shifted, taps.unbind(0), strict=True)
-    total = torch.mul(*next(terms))
-    for inputs, tap in terms:
-        total.add_(inputs * tap)
-    return rounded(total.add_(shifted[history]), rows.dtype)
+    shifted = wide.as_strided((width, count, channels), (channels, channels, 1))
+    total, *others = (shifted * taps).unbind(0)
+    for products in others:
+        total.add_(products)
+    total.add_(shifted[-1])
+    if dtype is not torch.float32:
+        return total.to(dtype)
+    # The products of all taps lie in one piece, which need not be kept for those of one.
+    return total.clone() if count > width else total
 
 
 @lru_cache(maxsize=16)

@@ -40,6 +40,16 @@ def short_conv(x: Tensor, weight: Tensor, state: Tensor, starts: Tensor) -> tupl
     return y, new_state
 
 
+def prepare_taps(weight: Tensor) -> Tensor:
+    """A copy of the weight `(C, W)` of a short convolution that its device can read as it lies; the bits stay the same.
+
+    On the CPU it is float32 and lies tap by tap, elsewhere it is contiguous.
+    """
+    if weight.device.type != "cpu":
+        return weight.detach().clone(memory_format=torch.contiguous_format)
+    return weight.detach().float().t().clone(memory_format=torch.contiguous_format).t()
+
+
 def check_short_conv(operator: str, x: Tensor, weight: Tensor, state: Tensor, starts: Tensor) -> None:
     """Raise BadShapeError, named after `operator`, unless the arguments of a short convolution fit each other."""
     if x.dim() != 2 or weight.dim() != 2 or weight.shape[0] != x.shape[1]:

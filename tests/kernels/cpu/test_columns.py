@@ -46,7 +46,7 @@ def _expect_chain(inner: int, outer: int) -> None:
 def test_a_sum_of_columns_is_the_chain_written_out(inner: int, outer: int, threads: int) -> None:
     _expect_chain(inner, outer)
     row, weight = _random(1, inner, seed=1), _random(outer, inner, seed=2)
-    found = Columns.of(weight).times_row(row)
+    found = Columns.of(weight).times(row)
     assert same_bits(found, _written_out(row, weight)), f"{threads} threads"
 
 
@@ -61,14 +61,25 @@ def test_rows_with_a_weight_each_have_the_bits_of_each_alone(inner: int, outer: 
         row = rows[place : place + 1]
         expected = linear(row, stack[expert])
         assert same_bits(found[place : place + 1], expected), f"{threads} threads"
-        assert same_bits(of_stack.of_expert(expert).times_row(row), expected)
+        assert same_bits(of_stack.of_expert(expert).times(row), expected)
+
+
+@pytest.mark.parametrize(("inner", "outer"), [(16, 128), (16, 512), (256, 256), (704, 32)])
+def test_a_few_rows_have_the_bits_of_each_alone_and_of_many(inner: int, outer: int, threads: int) -> None:
+    _expect_chain(inner, outer)
+    rows, weight = _random(130, inner, seed=1), _random(outer, inner, seed=2)
+    prepare_linears([weight])
+    many = linear(rows, weight)
+    for count in (2, 3, 5, 20):
+        assert same_bits(linear(rows[:count], weight), many[:count]), f"{threads} threads"
+        assert same_bits(Columns.of(weight).times(rows[:count]), many[:count])
 
 
 def test_a_row_with_gaps_is_read_number_by_number() -> None:
     _expect_chain(33, 7)
     rows, weight = _random(33, 2, seed=1), _random(7, 33, seed=2)
     expected = linear(rows.T.contiguous()[:1], weight)
-    assert same_bits(Columns.of(weight).times_row(rows.T[:1]), expected)
+    assert same_bits(Columns.of(weight).times(rows.T[:1]), expected)
 
 
 def test_no_number_spreads_to_other_rows() -> None:
@@ -103,10 +114,10 @@ def test_columns_that_add_in_another_order_are_not_used(monkeypatch: pytest.Monk
         pytest.skip(
             "sums of columns have other bits than the chain on this processor, so they are not in use"
         )
-    times_row = Columns.times_row
+    times = Columns.times
     monkeypatch.setattr(
         Columns,
-        "times_row",
-        lambda self, row: times_row(self._replace(table=self.table.flip(0)), row.flip(1)),
+        "times",
+        lambda self, rows: times(self._replace(table=self.table.flip(0)), rows.flip(1)),
     )
     assert certified(shape, policies(torch.float32), (1,)) is CHAIN_OF_ROWS

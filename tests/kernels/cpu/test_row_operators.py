@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-# Each of the modules of operators defines them when it is imported.
 from microturn.kernels import gpu
+from microturn.kernels.library import Operator
+
+# Each of the modules of operators defines them when it is imported.
 from microturn.kernels.ops import activation, dmel, flow, moe, norm, router, sampling, softmax
 
 pytestmark = pytest.mark.unit
@@ -48,10 +50,10 @@ def calls(dtype: torch.dtype) -> dict[str, tuple[Any, ...]]:
 
 def test_every_operator_of_these_modules_is_tried_here() -> None:
     defined = {
-        value._schema.name.removeprefix("microturn::")
+        value.overload._schema.name.removeprefix("microturn::")
         for module in MODULES
         for value in vars(module).values()
-        if isinstance(value, torch._ops.OpOverload)
+        if isinstance(value, Operator)
     }
     assert defined == calls(torch.float32).keys()
 
