@@ -46,7 +46,8 @@ def _grain(random: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[n
     """Twice as high and wide as a frame, so that every frame shows another part."""
     _, height, width, channels = shape
     drawn = random.standard_normal((2 * height, 2 * width, channels), dtype=np.float32)
-    return np.rint(random.uniform(0, STRONGEST_GRAIN) * drawn).astype(np.int16)
+    grain: npt.NDArray[np.int16] = np.rint(random.uniform(0, STRONGEST_GRAIN) * drawn).astype(np.int16)
+    return grain
 
 
 def _changed(

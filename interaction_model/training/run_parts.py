@@ -27,6 +27,7 @@ from microturn.interaction_model.training.learner import Learner
 from microturn.interaction_model.training.objective import Trainee
 from microturn.interaction_model.training.scene_shards import open_shards
 from microturn.interaction_model.training.train_config import TrainConfig
+from microturn.interaction_model.training.word_rows import begin_alike
 
 TRAINING_DATA = "train"
 
@@ -78,8 +79,8 @@ def put_together(
     has_frames = any(entry.spoken for entry in scenes.values())
     own_word_ms = estimated_word_ms if mouth is None else OwnWords(mouth.durations)
     torch.manual_seed(config.seed)
-    drawn = network if isinstance(network, Network) else Network(sizes)
-    trainee = Trainee(drawn, mouth.flow if mouth is not None and has_frames else None)
+    given = network if isinstance(network, Network) else _drawn(sizes)
+    trainee = Trainee(given, mouth.flow if mouth is not None and has_frames else None)
     return RunParts(
         config=config,
         learner=Learner(trainee, config),
@@ -89,3 +90,9 @@ def put_together(
         data=data_fingerprint(scenes),
         mouth=mouth,
     )
+
+
+def _drawn(sizes: NetworkConfig) -> Network:
+    network = Network(sizes)
+    begin_alike(network)
+    return network

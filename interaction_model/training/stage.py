@@ -268,7 +268,8 @@ class Stage:
         """Stop speaking because the user takes the floor at a time."""
         stop = turn_of(interrupted_ms) + 1
         kept = [word for word in self._own if word.micro_turn < stop]
-        if any(word.end_ms > heard_ms(stop) for word in kept):
+        # Also where a word has just ended: what was left unsaid must not be taken up again.
+        if len(kept) < len(self._own) or any(word.end_ms > heard_ms(stop) for word in kept):
             self._hushes.append(stop)
         self._own = [replace(word, end_ms=min(word.end_ms, heard_ms(stop))) for word in kept]
 
