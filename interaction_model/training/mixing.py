@@ -20,7 +20,7 @@ from microturn.interaction_model.training.digit_tasks import digits
 from microturn.interaction_model.training.hearing_task import TASK as HEARING
 from microturn.interaction_model.training.reading_task import TASK as READING
 from microturn.interaction_model.training.scene import Scene, Split
-from microturn.interaction_model.training.stage import WRITTEN_SHARE, Stage
+from microturn.interaction_model.training.stage import Stage
 from microturn.interaction_model.training.turn_taking import (
     bystanders,
     interruption,
@@ -129,8 +129,8 @@ class Mixture:
     """How often each task comes up, against the others; tasks that are not named never do."""
     tasks: Mapping[str, Task] = field(default_factory=lambda: TASKS)
     """Who writes the scenes of each task."""
-    written_share: float = WRITTEN_SHARE
-    """Of requests that may be either spoken or typed, on the train split; see `Stage.ask`."""
+    written_share: float | None = None
+    """Of all requests on the train split those that are typed; if None each task has its own, see `Stage.ask`."""
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.weights) - set(self.tasks)):

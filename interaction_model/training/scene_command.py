@@ -50,9 +50,8 @@ def scenes(
         float, typer.Option(min=0, max=1, help="Share of scenes with others who are people.")
     ] = PLAN.talk_share,
     written_share: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Share of typed requests among those for times, cues and films."),
-    ] = PLAN.written_share,
+        float | None, typer.Option(min=0, max=1, help="Share of typed requests; each task's own if none.")
+    ] = None,
     mouth_frames: Annotated[bool, typer.Option(help="Give the mouth frames to learn from.")] = True,
 ) -> None:
     """Make scenes to train on. Recordings of people are used if MICROTURN_SPEECH_DATA names their folder."""

@@ -21,7 +21,6 @@ from microturn.interaction_model.training.scene import Split
 from microturn.interaction_model.training.shard_folder import Plan, shard_files
 from microturn.interaction_model.training.speakers import Engine
 from microturn.interaction_model.training.speakers import Split as SpeakerSplit
-from microturn.interaction_model.training.stage import WRITTEN_SHARE
 
 FORMAT = 1
 """Raised when the same plan gives other scenes."""
@@ -56,8 +55,8 @@ class ScenePlan:
     """Share of scenes of digits that are said by them."""
     talk_share: float = 0.5
     """Share of scenes in which other people, where there are any, are recordings."""
-    written_share: float = WRITTEN_SHARE
-    """Share of typed requests among those that may be either, on the train split."""
+    written_share: float | None = None
+    """Share of all requests of the train split that are typed; if None each task has its own."""
     has_frames: bool = True
     """Whether the mouth is given frames to learn from."""
 
@@ -132,8 +131,8 @@ class ScenePlan:
         return {"transcripts": hashlib.sha256(self.transcripts.read_bytes()).hexdigest()}
 
     def _unusual_share(self) -> Plan:
-        """Nothing as long as the share is the usual one, which folders that were made before do not name."""
-        return {} if self.written_share == WRITTEN_SHARE else {"written_share": self.written_share}
+        """Nothing as long as shares are the usual ones, which folders that were made before do not name."""
+        return {} if self.written_share is None else {"written_share": self.written_share}
 
 
 def _digest(files: Iterable[Path]) -> str:

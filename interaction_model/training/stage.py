@@ -107,7 +107,7 @@ class Stage:
     """One scene being written."""
 
     def __init__(
-        self, task: str, split: Split, seed: int, cast: Cast, *, written_share: float = WRITTEN_SHARE
+        self, task: str, split: Split, seed: int, cast: Cast, *, written_share: float | None = None
     ) -> None:
         self.task = task
         self.split = split
@@ -115,7 +115,7 @@ class Stage:
         # The task's name takes part in the seed: two tasks drawn with one seed share nothing.
         self.rng = np.random.default_rng([seed, int(split == "test"), zlib.crc32(task.encode())])
         self._cast = cast
-        self._written_share = written_share if split == "train" else 0.0
+        self._written_share = written_share if split == "train" else None
         self.now_ms = self.between(200, 1200)
         """When the next line begins."""
         self.film: Film | None = None
@@ -180,9 +180,12 @@ class Stage:
     def ask(self, words: Words, *, written_share: float | None = None) -> None:
         """Let the user ask for something now, aloud or in writing, and move to its end.
 
-        `written_share` is that of both splits; if none is given, a request is written on the train split alone.
+        `written_share` is that of both splits; if none is given, a request is written on the train split alone. The
+        share that the stage was given goes before either, on the train split.
         """
-        share = self._written_share if written_share is None else written_share
+        usual = WRITTEN_SHARE if self.split == "train" else 0.0
+        shares = (self._written_share, written_share, usual)
+        share = next(each for each in shares if each is not None)
         # Without a share nothing is drawn.
         if share and self.chance(share):
             self.text(words)

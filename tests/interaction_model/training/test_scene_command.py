@@ -86,10 +86,11 @@ def test_only_tasks_with_a_weight_come_up(mouth: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", ["0", "1"])
-def test_requests_for_times_are_typed_as_often_as_is_asked_for(
-    mouth: Path, tmp_path: Path, share: str
+@pytest.mark.parametrize("task", ["clock_every", "conversation", "errand"])
+def test_requests_are_typed_as_often_as_is_asked_for(
+    mouth: Path, tmp_path: Path, share: str, task: str
 ) -> None:
-    others = [f"--weight={name}=0" for name in DEFAULT_WEIGHTS if name != "clock_every"]
+    others = [f"--weight={name}=0" for name in DEFAULT_WEIGHTS if name != task]
     make(tmp_path, "--hours", "0.3", "--mouth", mouth, "--written-share", share, *others)
     [shard] = open_shards(tmp_path / "train")
     inputs = [unpack(shard.scene(number).packed)[0] for number in range(len(shard))]
