@@ -62,7 +62,7 @@ class ForeignCheckpointError(UserError):
     def __init__(self, path: Path, *, expected: str, got: str) -> None:
         super().__init__(
             f"tried to load the weights in {path.name!r}: expected {expected}, got {got}; "
-            "use a checkpoint written by microturn for this network"
+            "use a checkpoint written by microturn for this network, or train one"
         )
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from microturn.interaction_model.native._errors import (
     BadConfigError,
     CorruptCheckpointError,
+    ForeignCheckpointError,
     VocabularyMismatchError,
 )
 from microturn.interaction_model.native._safetensors import expect_format, read_file, write_file
@@ -139,6 +140,7 @@ def _expect_same_tensors(path: Path, network: Network, tensors: Mapping[str, Ten
     different = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
     if different:
         name = different[0]
-        expected = f"the tensors of its sizes, as {name!r} of shape {wanted.get(name)!r}"
+        expected = f"the tensors of this version's network, as {name!r} of shape {wanted.get(name)!r}"
         got = f"{len(different)} that differ, {name!r} of shape {given.get(name)!r}"
-        raise CorruptCheckpointError(path, expected=expected, got=got)
+        # They are whole, as their digest was compared before: another version wrote them.
+        raise ForeignCheckpointError(path, expected=expected, got=got)

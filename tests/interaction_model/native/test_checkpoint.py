@@ -193,17 +193,21 @@ def config_of(saved: Path) -> Any:
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"inner": 73}, r"'model.layers.0.mlp.down_proj.weight' of shape \(48, 73\)"),
         ({"gates": 3}, "fields that this version does not have"),
         ({"window": -1}, "window"),
         ({"width": "wide"}, "backbone.width"),
     ],
 )
-def test_sizes_that_are_not_those_of_the_tensors_are_refused(
-    saved: Path, changes: dict[str, Any], message: str
-) -> None:
+def test_sizes_that_no_network_has_are_refused(saved: Path, changes: dict[str, Any], message: str) -> None:
     rewrite_metadata(saved, config=changed_config(saved, **changes))
     with pytest.raises(CorruptCheckpointError, match=message):
+        load(saved)
+
+
+def test_a_network_whose_parts_have_other_sizes_now_is_refused(saved: Path) -> None:
+    rewrite_metadata(saved, config=changed_config(saved, inner=73))
+    expected = r"this version's network, as 'model.layers.0.mlp.down_proj.weight' of shape \(48, 73\)"
+    with pytest.raises(ForeignCheckpointError, match=expected + ".* or train one"):
         load(saved)
 
 
