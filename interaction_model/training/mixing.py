@@ -36,6 +36,7 @@ from microturn.interaction_model.training.video_tasks import (
     change_of_side,
     description,
     idle_film,
+    looking_on,
     repetitions,
 )
 
@@ -66,6 +67,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "change_of_colour": change_of_colour,
         "change_of_side": change_of_side,
         "description": description,
+        "looking_on": looking_on,
     }
 )
 """Every task by name that needs no recordings."""
@@ -94,6 +96,7 @@ DEFAULT_WEIGHTS: Mapping[str, float] = MappingProxyType(
         "change_of_colour": 0.7,
         "change_of_side": 0.7,
         "description": 1,
+        "looking_on": 0.5,
     }
 )
 """Our choice: half plain talk, half everything else."""

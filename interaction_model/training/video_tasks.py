@@ -6,6 +6,7 @@ start and stop. Films are drawn, so figures are not comparable with theirs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 from microturn.interaction_model.native.emission import Words
@@ -196,6 +197,22 @@ def description(stage: Stage) -> None:
     _show(stage, things)
 
 
+def looking_on(stage: Stage) -> None:
+    """Much happens and nobody asked: things come and go beside a figure that does one action after another.
+
+    Nothing is said. There is much to learn seeing from, see `sights`.
+    """
+    end = stage.now_ms + stage.between(15_000, 30_000)
+    things = [thing for _ in range(stage.between(1, 3)) for thing in _coming_and_going(stage, end)]
+    look = draw_look(stage.rng, stage.split)
+    if stage.chance(0.7):
+        body, movements = draw_body(stage.rng, stage.split), tuple(_one_after_another(stage, end))
+        stage.film = RenderedFilm(look, tuple(things), body, movements)
+    else:
+        stage.film = RenderedFilm(look, tuple(things))
+    stage.now_ms = end
+
+
 def idle_film(stage: Stage) -> RenderedFilm:
     """A film in which nothing happens that anyone asked about, for tasks that are not about films."""
     movement = Movement(stage.one_of(ACTIONS), tuple(_cycles(stage, stage.between(1000, 5000))))
@@ -234,6 +251,24 @@ def _other_action(stage: Stage, action: Action, *, share: float) -> tuple[tuple[
     begin = stage.now_ms + stage.between(500, 2000)
     end = begin + stage.between(2000, 5000)
     return (Movement(other, tuple(_back_to_back(stage, begin, end))),), end
+
+
+def _coming_and_going(stage: Stage, until_ms: int) -> Iterator[Stretch]:
+    """Things of all kinds, one at a time."""
+    begin = stage.now_ms + stage.between(0, 1500)
+    while begin < until_ms:
+        end = begin + stage.between(600, 2500)
+        yield _thing(stage, (begin, end), stage.one_of(COLOURS), stage.one_of(SHAPES))
+        begin = end + stage.between(0, 1500)
+
+
+def _one_after_another(stage: Stage, until_ms: int) -> Iterator[Movement]:
+    """Actions with rests between them."""
+    begin = stage.now_ms + stage.between(300, 1500)
+    while begin < until_ms:
+        cycles = _back_to_back(stage, begin, begin + stage.between(900, 5000))
+        yield Movement(stage.one_of(ACTIONS), tuple(cycles))
+        begin = cycles[-1][1] + stage.between(400, 2000)
 
 
 def _figure_film(stage: Stage, movements: tuple[Movement, ...]) -> RenderedFilm:

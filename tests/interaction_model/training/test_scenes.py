@@ -12,6 +12,7 @@ from microturn.interaction_model.native.emission import Words, read_emission
 from microturn.interaction_model.native.grammar import AUDIO_TOKENS, MEL_BINS, pack, unpack
 from microturn.interaction_model.native.vocabulary import THEMES
 from microturn.interaction_model.training.cast import estimated_cast
+from microturn.interaction_model.training.feature_shards import scene_sights
 from microturn.interaction_model.training.mixing import DEFAULT_WEIGHTS, TASKS, Mixture
 from microturn.interaction_model.training.scene import MICRO_TURN_MS, USER, OwnWord, Scene, Split, Talk
 from microturn.interaction_model.training.stage import Stage, belongs_to
@@ -305,3 +306,13 @@ def test_an_intent_that_never_fits_is_an_error() -> None:
     stage.delegate(("red",) * 7)
     with pytest.raises(ValueError, match="shorten the intent"):
         stage.finish()
+
+
+def test_there_is_much_to_see_in_a_film_that_nobody_asked_about() -> None:
+    things, actions = set(), set()
+    for scene in scenes_of("looking_on"):
+        assert scene.film is not None and not scene.due and not any(scene.targets)
+        for seen in scene_sights(scene).values():
+            things.update(set(seen.things.tolist()) - {0})
+            actions.add(seen.movement)
+    assert len(things) > 12 and len(actions) > 8
