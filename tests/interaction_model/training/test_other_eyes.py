@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from microturn.interaction_model.training.other_eyes import (
     CAST_RANGE,
+    DARKEST_SPOT,
     GAIN_RANGE,
     OFFSET_RANGE,
     STRONGEST_GRAIN,
@@ -61,7 +63,8 @@ def test_all_frames_of_a_film_get_the_same_light_and_each_its_own_grain(films: F
         # What is grey stays about as light in each frame of the film.
         means = [frame[14:].mean() for pair in (first, second) for frame in pair]
         assert np.ptp(means) < 1.5
-        grain = float(first[0, 14:].std(axis=(0, 1)).max())
+        # Spots are alike in all frames and fall out of the difference of two.
+        grain = float((first[0, 14:] - first[1, 14:]).std(axis=(0, 1)).max()) / math.sqrt(2)
         assert grain < 1.3 * STRONGEST_GRAIN
         if grain > 0.5:
             with_grain += 1
@@ -75,8 +78,23 @@ def test_light_and_cast_of_colour_keep_to_their_ranges(films: Films) -> None:
     greys = np.array([seen(films, seed)[3][0, 14:].mean(axis=(0, 1)) for seed in range(200)])
     least = 128 * GAIN_RANGE[0] * CAST_RANGE[0] + OFFSET_RANGE[0]
     most = 128 * GAIN_RANGE[1] * CAST_RANGE[1] + OFFSET_RANGE[1]
-    assert least - 1.5 <= greys.min() < least + 12 and most - 12 < greys.max() <= most + 1.5
+    spot = DARKEST_SPOT + 1.5
+    assert least - spot <= greys.min() < least + 12 and most - 12 < greys.max() <= most + spot
     assert np.ptp(greys, axis=1).max() > 3
+
+
+def test_spots_are_soft_and_stay_where_they_are(films: Films) -> None:
+    spotted = 0
+    for seed in range(60):
+        found = np.concatenate(list(seen(films, seed).values())).astype(float)[:, 14:]
+        still = [frame.mean(axis=-1) - frame.mean() for frame in found]
+        if np.ptp(np.mean(still, axis=0)) < 4 or np.std(found[0] - found[1]) > 1:
+            continue
+        spotted += 1
+        assert np.abs(np.mean(still, axis=0)).max() <= 2 * DARKEST_SPOT
+        assert np.abs(still[0] - still[3]).max() <= 4
+        assert max(np.abs(np.diff(still[0], axis=axis)).max() for axis in (0, 1)) < DARKEST_SPOT
+    assert spotted > 5
 
 
 @pytest.mark.parametrize("colour", COLOURS)
