@@ -101,11 +101,17 @@ class Backbone(nn.Module):
         """Draw all weights anew with PyTorch's generator.
 
         Matrices are normal with variance 1 / K; those that write into the residual stream are divided by the root of
-        the number of branches, as in GPT-2. Short convolutions are zero, so that each begins as the identity. Our
-        choice; transformers draws all of them with one standard deviation.
+        the number of branches, as in GPT-2. Short convolutions are zero, so that each begins as the identity. In
+        global layers gains of queries and keys begin at the fourth root of D, so that scores vary by about 1 as
+        they do in common attention, and one key of hundreds can be picked out; from gains of 1 that was not learned
+        in the time we had. Our choice; transformers draws all matrices with one standard deviation.
         """
         for module in self.modules():
             _reset(module)
+        for module in self.modules():
+            if isinstance(module, Attention) and not module.window:
+                for norm in (module.q_norm, module.k_norm):
+                    nn.init.constant_(norm.weight, module.heads.head_dim**0.25)
         branches = math.sqrt(2 * self.config.layers)
         for name, parameter in self.named_parameters():
             if name.endswith(("o_proj.weight", "down_proj.weight", "down_proj")):

@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from microturn.interaction_model.native import BadConfigError, BadEmbeddingsError
+from microturn.interaction_model.native.attention import Attention
 from microturn.interaction_model.native.backbone import Backbone
 from microturn.interaction_model.native.config import BackboneConfig, ExpertsConfig, HeadsConfig
 from microturn.interaction_model.native.experts import Router
+from microturn.interaction_model.native.presets import preset
 from tests.interaction_model.native.inkling import draw, inkling_hidden, inkling_language_model
 from tests.interaction_model.native.small_networks import (
     CONFIGS,
@@ -227,3 +229,14 @@ def test_sizes_that_do_not_fit_are_named() -> None:
         BackboneConfig(attention=("global",), mlps=("dense",), **sizes)  # type: ignore[arg-type]  # a mixed table
     with pytest.raises(BadConfigError, match="one kind for each of 1 layers, got 2"):
         BackboneConfig(attention=("global",), mlps=("dense",) * 2, **sizes)  # type: ignore[arg-type]  # a mixed table
+
+
+def test_scores_of_new_global_layers_vary_by_one() -> None:
+    attentions = [
+        module for module in Backbone(preset("nano").backbone).modules() if isinstance(module, Attention)
+    ]
+    products = {
+        attention.window: attention.q_norm.weight * attention.k_norm.weight for attention in attentions
+    }
+    assert torch.allclose(products.pop(0), torch.tensor(8.0)) and products
+    assert all(torch.all(product == 1) for product in products.values())
