@@ -9,7 +9,9 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Protocol
 
 import torch
@@ -33,6 +35,8 @@ from microturn.interaction_model.training.train_state import StateFolder, Totals
 
 MOST_SKIPPED = 20
 """Steps in a row without finite loss and gradients after which a run gives up."""
+PACED_AFTER = 9
+"""Steps of a call after which it is known how long one takes."""
 CURVES = "curves.jsonl"
 BEST = "best"
 """The folder, in that of the run, of the model as it was when it was best on held-out scenes. Both can be served."""
@@ -81,7 +85,7 @@ class Trainer:
         self.totals = Totals()
         self.step = 0
         self._saved_at = self._looked_at = self._began_at = self._now()
-        self._first_step = 0
+        self._step_ends: list[float] = []
 
     def resume(self) -> None:
         """Go on from the newest state that is whole.
@@ -115,7 +119,7 @@ class Trainer:
             BadShardError: a scene cannot be read.
         """
         self._saved_at = self._looked_at = self._began_at = self._now()
-        self._first_step = self.step
+        self._step_ends = []
         rows = self._config.rows
         steps = steps_of(self._parts.plan, self._parts.collate, rows.rows, rows.accumulate, self.step)
         with Prefetcher(steps) as ready:
@@ -154,6 +158,7 @@ class Trainer:
         result = self._parts.learner.step(batches, self.step, self._schedule)
         self.step += 1
         self.totals.elapsed_s += (passed := self._now() - begin)
+        self._step_ends.append(begin + passed)
         self.totals.audio_s += sum(batch.audio_s for batch in batches)
         self.totals.tokens += (tokens := sum(batch.used for batch in batches))
         self._window.add(result, tokens, passed)
@@ -188,11 +193,11 @@ class Trainer:
             fall = max(1, round(limit.fall_share * limit.steps))
             if self.step >= limit.steps - fall:
                 self._schedule = self._schedule.falling(self.step, max(0, limit.steps - self.step))
-        elif limit.minutes is not None and self.step > self._first_step:
-            passed = self._now() - self._began_at
-            left = 60 * limit.minutes - passed
+        elif limit.minutes is not None and len(self._step_ends) >= PACED_AFTER:
+            left = 60 * limit.minutes - (self._now() - self._began_at)
             if left <= 60 * limit.minutes * limit.fall_share:
-                each = passed / (self.step - self._first_step)
+                # Not the mean: the first steps compile, and one of them may take as long as fifty others.
+                each = median(end - begin for begin, end in pairwise(self._step_ends))
                 self._schedule = self._schedule.falling(self.step, max(1, round(left / each)))
 
     def _done(self, limit: Limit) -> float | None:

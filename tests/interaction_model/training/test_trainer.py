@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from microturn.interaction_model.training._errors import (
     NoStateError,
     StateNotWrittenError,
 )
-from microturn.interaction_model.training.batches import Collator
+from microturn.interaction_model.training.batches import Batch, Collator
 from microturn.interaction_model.training.cast import estimated_word_ms
 from microturn.interaction_model.training.curves import read_curves
 from microturn.interaction_model.training.epoch import SceneRef
@@ -44,11 +44,13 @@ from microturn.interaction_model.training.free_run import (
     score,
     score_scenes,
 )
+from microturn.interaction_model.training.learner import StepResult
 from microturn.interaction_model.training.metrics import tally
 from microturn.interaction_model.training.objective import hidden_states
 from microturn.interaction_model.training.optimizer import make_optimizer
 from microturn.interaction_model.training.run_parts import put_together
 from microturn.interaction_model.training.scene_shards import open_shards, write_shard
+from microturn.interaction_model.training.schedule import Schedule
 from microturn.interaction_model.training.stop_request import StopRequest
 from microturn.interaction_model.training.train_config import (
     OptimizerConfig,
@@ -292,6 +294,21 @@ def test_a_run_ends_with_its_minutes_and_falls_in_their_last_share(data: Path, t
     assert rates[top] == rates[top + 1] == pytest.approx(2e-3)
     assert rates[-1] < 0.2 * max(rates)
     assert 8 < len(rates) < 40
+
+
+def test_slow_first_steps_do_not_shorten_the_fall(data: Path, tmp_path: Path) -> None:
+    clock = Clock()
+    parts = small_parts(data, small_config(saving=SavingConfig(log_steps=1)))
+    step = parts.learner.step
+
+    def slow_at_first(batches: Sequence[Batch], number: int, schedule: Schedule) -> StepResult:
+        clock.now += 600 * (number == 0)
+        return step(batches, number, schedule)
+
+    parts.learner.step = slow_at_first  # type: ignore[method-assign]  # the same, but for the time it takes
+    trainer = Trainer(parts, tmp_path, clock)
+    trainer.run(Limit(minutes=14, fall_share=0.5), Watch())
+    assert trainer.step > 25
 
 
 def test_a_run_of_another_seed_or_preset_is_not_gone_on_with(data: Path, tmp_path: Path) -> None:
