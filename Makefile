@@ -37,7 +37,7 @@ talk: setup  ## Play a person's side of a conversation to the assistant, and rec
 	@mkdir -p $(OUT)
 	MICROTURN_DOCUMENTS=examples/documents $(BIN)/microturn talk --input $(INPUT) --output $(OUT)/conversation.wav --timeline $(OUT)/timeline.png
 
-talk-native: setup-native  ## The same with the native model in the folder WEIGHTS, in its small vocabulary.
+talk-native: setup-native  ## The same with the native model, in its small vocabulary; WEIGHTS names a folder of other weights.
 	@mkdir -p $(OUT)
 	$(BIN)/microturn talk --model native $(if $(WEIGHTS),--weights $(WEIGHTS)) --input examples/conversation/native.flac --output $(OUT)/native.wav --timeline $(OUT)/native.png
 

@@ -185,7 +185,6 @@ async def test_what_a_camera_shows_reaches_the_eyes_of_the_model() -> None:
 
 @pytest.mark.model
 @pytest.mark.timeout(180)
-@pytest.mark.skipif(not (loader.SHIPPED / NETWORK_FILE).is_file(), reason="this version carries no weights")
 def test_what_it_says_in_the_demonstration_is_understood(
     run: Run, redis_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
