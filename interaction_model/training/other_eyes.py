@@ -85,7 +85,8 @@ def _changed(
         return changed
     height, width = pixels.shape[1:3]
     levels = changed.astype(np.int16) if spots is None else changed + spots
-    for frame in levels if grain is not None else ():
-        top, left = random.integers(0, height + 1), random.integers(0, width + 1)
-        frame += grain[top : top + height, left : left + width]
+    if grain is not None:
+        for frame in levels:
+            top, left = random.integers(0, height + 1), random.integers(0, width + 1)
+            frame += grain[top : top + height, left : left + width]
     return levels.clip(0, 255).astype(np.uint8)

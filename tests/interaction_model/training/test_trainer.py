@@ -296,7 +296,9 @@ def test_a_run_ends_with_its_minutes_and_falls_in_their_last_share(data: Path, t
     assert 8 < len(rates) < 40
 
 
-def test_slow_first_steps_do_not_shorten_the_fall(data: Path, tmp_path: Path) -> None:
+def test_slow_first_steps_do_not_shorten_the_fall(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = Clock()
     parts = small_parts(data, small_config(saving=SavingConfig(log_steps=1)))
     step = parts.learner.step
@@ -305,7 +307,7 @@ def test_slow_first_steps_do_not_shorten_the_fall(data: Path, tmp_path: Path) ->
         clock.now += 600 * (number == 0)
         return step(batches, number, schedule)
 
-    parts.learner.step = slow_at_first  # type: ignore[method-assign]  # the same, but for the time it takes
+    monkeypatch.setattr(parts.learner, "step", slow_at_first)
     trainer = Trainer(parts, tmp_path, clock)
     trainer.run(Limit(minutes=14, fall_share=0.5), Watch())
     assert trainer.step > 25
