@@ -6,6 +6,8 @@ ours, and figures are not comparable.
 
 from __future__ import annotations
 
+from itertools import product
+
 from microturn.interaction_model.native.emission import Words
 from microturn.interaction_model.native.vocabulary import THEMES
 from microturn.interaction_model.training.conversations import statement
@@ -16,17 +18,29 @@ from microturn.interaction_model.training.user_requests import ECHOED
 WINDOW_MS = 1200
 """An answer counts if it begins to be heard within this time of the cue's end; our choice."""
 
+_WHEN = (
+    "when i say {0}",
+    "when you hear {0}",
+    "every time i say {0}",
+    "every time you hear {0}",
+)
+_THEN = (
+    "say {1}",
+    "you say {1}",
+    "please say {1}",
+    "tell me {1}",
+    "can you say {1}",
+    "i want you to say {1}",
+)
+_HELD_OUT = "say {1} when i say {0}"
 _ASKED = Forms(
-    train=(
-        "every time i say {} you say {}",
-        "when you hear {} say {}",
-        "say {1} every time you hear {0}",
-        "when i say {0} you say {1}",
-        "i want you to say {1} when you hear {0}",
-        "can you say {1} every time i say {0}",
-        "you say {1} when you hear {0}",
+    train=tuple(
+        asked
+        for when, then in product(_WHEN, _THEN)
+        for asked in (f"{when} {then}", f"{then} {when}")
+        if asked != _HELD_OUT
     ),
-    test=("say {1} when i say {0}",),
+    test=(_HELD_OUT,),
 )
 
 

@@ -22,7 +22,7 @@ from microturn.interaction_model.training.shard_folder import Plan, shard_files
 from microturn.interaction_model.training.speakers import Engine
 from microturn.interaction_model.training.speakers import Split as SpeakerSplit
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same plan gives other scenes."""
 SHARD_MINUTES = 20
 """Length of a shard: about a minute of work that a kill can lose."""

@@ -40,6 +40,9 @@ _COUNT = Forms(
         "can you count my {}",
         "watch me and count my {}",
         "i want you to count the {}",
+        "look and count the {}",
+        "start to count my {}",
+        "how many {} do you see count all",
     ),
     test=("watch me and count the {} you see",),
 )
@@ -49,6 +52,9 @@ _SPAN = Forms(
         "say start and stop when i {0}",
         "watch me {0} and say start and stop",
         "can you say start and stop when the person does a {0}",
+        "when you see a {0} say start and then say stop",
+        "look and tell me start and stop when you see a {0}",
+        "i will {0} say start and stop",
     ),
     test=("watch me and say start when i {0} and then stop",),
 )
@@ -59,6 +65,9 @@ _APPEARS = Forms(
         "watch for a {} {}",
         "say now when you see a {} {}",
         "can you tell me when a {} {} is here",
+        "say now when there is a {} {}",
+        "look for a {} {} and tell me",
+        "i want to see a {} {} tell me when",
     ),
     test=("watch and tell me when a {} {} is there",),
 )
