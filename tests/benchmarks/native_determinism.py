@@ -25,7 +25,7 @@ from microturn.kernels.tune.timing import quantile
 LENGTHS = {"one token": 1, "silent micro-turn, 5 tokens": 5, "prefill, 50 tokens": 50}
 ALTERNATIVES: dict[str, Attend] = {"by hand": attend_by_hand, "fused": attend_fused}
 TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 0.15}
-"""Of normed hidden states, whose root mean square is 1; in bfloat16 both round after every operator."""
+"""Of hidden states, as shares of their length; in bfloat16 both round after every operator."""
 
 
 class DisagreementError(AssertionError):
@@ -40,7 +40,7 @@ class Pair:
     state: SessionState
     library: LibraryDecoder
     difference: float
-    """The largest between hidden states of both on the way."""
+    """The largest between hidden states of both on the way, as a share of their length."""
 
     @classmethod
     def of(cls, network: Network, context: int) -> Pair:
@@ -121,4 +121,5 @@ def _row(pair: Pair, count: int, budget_s: float) -> dict[str, float | int | str
 
 
 def _difference(one: Tensor, other: Tensor) -> float:
-    return float((one.float() - other.float()).abs().max())
+    apart = torch.linalg.vector_norm(one.float() - other.float(), dim=-1)
+    return float((apart / torch.linalg.vector_norm(other.float(), dim=-1)).max())
